@@ -1,0 +1,83 @@
+//! A value that must never be printed.
+
+use std::sync::Arc;
+
+use ring::digest;
+
+/// An upstream or client key. Has no `Debug`, `Display` or `Serialize`: the only ways out are
+/// [`Secret::expose`], for the wire, and [`Secret::masked`], for people.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a key as it was configured.
+    pub fn new(key: impl Into<Arc<str>>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key itself. Only for building a request to the upstream that owns it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// `sk-ab…yz`: enough to tell two keys apart, too little to use one.
+    pub fn masked(&self) -> String {
+        let chars: Vec<char> = self.0.chars().collect();
+        match chars.len() {
+            0..=11 => "…".to_owned(),
+            n => {
+                let head: String = chars.iter().take(5).collect();
+                let tail: String = chars.iter().skip(n - 2).collect();
+                format!("{head}…{tail}")
+            }
+        }
+    }
+
+    /// The look-up form of the whole key.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.0.as_bytes())
+    }
+
+    /// How the key appears in the statistics: masked, with a short hash that keeps two keys of the
+    /// same ends apart.
+    pub fn label(&self) -> String {
+        format!("{}#{}", self.masked(), self.fingerprint().short())
+    }
+}
+
+/// SHA-256 of a whole key. Keys are compared by it, never by a prefix and never in clear.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of a key as it came in.
+    pub fn of(key: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, key).as_ref());
+        Self(hash)
+    }
+
+    /// Eight hex digits of it.
+    pub fn short(&self) -> String {
+        self.0.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_key_shows_its_ends_only() {
+        assert_eq!(Secret::new("sk-abcdefghijklmnopqrstuvwxyz").masked(), "sk-ab…yz");
+        assert_eq!(Secret::new("short").masked(), "…");
+        assert_eq!(Secret::new("clé-très-secrète").masked(), "clé-t…te");
+    }
+
+    #[test]
+    fn keys_with_the_same_ends_have_different_labels() {
+        let one = Secret::new("sk-abcdefghijklmnopqrstuvwxyz").label();
+        let other = Secret::new("sk-abcdefghijklmnopqrstuXwxyz").label();
+        assert_ne!(one, other);
+    }
+}
