@@ -1,3 +1,6 @@
 //! uni-api: many LLM providers behind one OpenAI-compatible API.
 
+pub mod canon;
 pub mod config;
+pub mod dialect;
+pub mod routing;

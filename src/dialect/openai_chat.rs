@@ -1,0 +1,257 @@
+//! What OpenAI-format providers answer to a chat request.
+//!
+//! Source: OpenAI's API reference, "Chat completions" (the chat completion object, the chat
+//! completion chunk object) and "Error codes"; variations as compatible providers send them.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::canon::{Failure, FailureKind, Usage};
+
+/// What one stream event says, as far as the gateway needs to know.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ChunkFacts {
+    /// More than the announcement of a role: text, a tool call, reasoning, a finish reason.
+    pub has_substance: bool,
+    /// Has no choices, as the chunk that carries only usage.
+    pub has_no_choices: bool,
+    /// Which choices finish here.
+    pub finished: Vec<u32>,
+    /// Token counts, if it carries them.
+    pub usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+    #[serde(default)]
+    delta: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+}
+
+/// Reads one chunk entirely. An error object, or something that is no chunk, is a failure.
+pub fn read_chunk(data: &[u8]) -> Result<ChunkFacts, Failure> {
+    let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| {
+        Failure::new(FailureKind::UnreadableAnswer, "the upstream sent a stream event that is not a chat chunk")
+    })?;
+    if let Some(error) = chunk.error {
+        return Err(error_in_answer(error));
+    }
+    let choices = chunk.choices.unwrap_or_default();
+    let finished = choices.iter().filter(|choice| choice.finish_reason.is_some());
+    Ok(ChunkFacts {
+        has_substance: choices.iter().any(Choice::has_substance),
+        has_no_choices: choices.is_empty(),
+        finished: finished.map(|choice| choice.index).collect(),
+        usage: chunk.usage,
+    })
+}
+
+impl Choice<'_> {
+    fn has_substance(&self) -> bool {
+        self.finish_reason.is_some()
+            || self.text.as_ref().is_some_and(|text| !text.is_empty())
+            || self.delta.iter().flatten().any(|(field, value)| {
+                field != "role"
+                    && match value {
+                        serde_json::Value::Null => false,
+                        serde_json::Value::String(text) => !text.is_empty(),
+                        serde_json::Value::Array(items) => !items.is_empty(),
+                        _ => true,
+                    }
+            })
+    }
+}
+
+/// Whether a chunk needs [`read_chunk`]: only then does it carry usage, a finish reason or an
+/// error. Most chunks carry text alone and are told apart by three substring searches. A key
+/// cannot be confused with text that spells it: inside a JSON string its quotes are escaped.
+pub fn needs_reading(data: &[u8]) -> bool {
+    static KEYS: LazyLock<[Finder<'static>; 3]> =
+        LazyLock::new(|| [&b"\"finish_reason\""[..], b"\"usage\"", b"\"error\""].map(Finder::new));
+    let is_object = data.first() == Some(&b'{') && data.last() == Some(&b'}');
+    !is_object || KEYS.iter().any(|key| has_value(data, key))
+}
+
+/// Whether `key` stands in `data` with a value other than null.
+fn has_value(data: &[u8], key: &Finder<'static>) -> bool {
+    key.find_iter(data).any(|at| {
+        let rest = data.get(at + key.needle().len()..).unwrap_or_default();
+        let value = rest.trim_ascii_start().strip_prefix(b":").unwrap_or(rest).trim_ascii_start();
+        !value.starts_with(b"null")
+    })
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(default)]
+    choices: Option<IgnoredAny>,
+    #[serde(default)]
+    usage: Option<Usage>,
+}
+
+/// Checks a whole (not streamed) answer that claims success; gives its usage.
+pub fn read_answer(body: &[u8]) -> Result<Option<Usage>, Failure> {
+    if body.trim_ascii().is_empty() {
+        return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
+    }
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
+        if error.is_eof() {
+            Failure::new(FailureKind::CutAnswer, "the upstream's answer ended before it was whole")
+        } else {
+            Failure::new(FailureKind::UnreadableAnswer, "the upstream's answer is not a chat completion")
+        }
+    })?;
+    match answer {
+        Answer { error: Some(error), .. } => Err(error_in_answer(error)),
+        Answer { choices: None, .. } => Err(Failure::new(
+            FailureKind::UnreadableAnswer,
+            "the upstream's answer has no choices; is base_url a chat completions endpoint?",
+        )),
+        Answer { usage, .. } => Ok(usage),
+    }
+}
+
+fn error_in_answer(error: &RawValue) -> Failure {
+    let said = read_error_value(error.get());
+    let message = said.message.unwrap_or_else(|| "the upstream reported an error".to_owned());
+    Failure { upstream_code: said.code, ..Failure::new(FailureKind::ErrorInAnswer, message) }
+}
+
+/// What an upstream's error body says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct UpstreamError {
+    /// Its sentence.
+    pub message: Option<String>,
+    /// Its `code`.
+    pub code: Option<String>,
+    /// Its `type`.
+    pub kind: Option<String>,
+}
+
+/// Reads an error body in any of the shapes that providers use: `{"error":{"message"}}`,
+/// `{"error":"…"}`, `{"message"}`, `{"detail"}`, a list of one of these.
+pub fn read_error(body: &[u8]) -> UpstreamError {
+    std::str::from_utf8(body).map(read_error_value).unwrap_or_default()
+}
+
+fn read_error_value(json: &str) -> UpstreamError {
+    use serde_json::Value;
+    fn text(value: Option<&Value>) -> Option<String> {
+        match value? {
+            Value::String(text) => Some(shorten(text)),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+    fn read(value: &Value) -> UpstreamError {
+        match value {
+            Value::String(message) => UpstreamError { message: Some(shorten(message)), ..Default::default() },
+            Value::Array(items) => items.first().map(read).unwrap_or_default(),
+            Value::Object(fields) => match fields.get("error") {
+                Some(error @ (Value::Object(_) | Value::String(_))) => read(error),
+                _ => UpstreamError {
+                    message: text(fields.get("message").or_else(|| fields.get("detail")).or_else(|| fields.get("msg"))),
+                    code: text(fields.get("code")),
+                    kind: text(fields.get("type")),
+                },
+            },
+            _ => UpstreamError::default(),
+        }
+    }
+    serde_json::from_str(json).map(|value| read(&value)).unwrap_or_default()
+}
+
+/// At most 1,000 characters: some providers put a whole stack trace into a message.
+fn shorten(text: &str) -> String {
+    text.chars().take(1000).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(json: &str) -> ChunkFacts {
+        read_chunk(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_role_alone_is_no_substance() {
+        let role = r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"finish_reason":null}]}"#;
+        assert!(!facts(role).has_substance);
+        for delta in [r#"{"content":"x"}"#, r#"{"tool_calls":[{}]}"#, r#"{"reasoning_content":"hm"}"#] {
+            assert!(facts(&format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#)).has_substance, "{delta}");
+        }
+    }
+
+    #[test]
+    fn finish_reasons_and_usage_are_found() {
+        let finish = facts(r#"{"choices":[{"index":2,"delta":{},"finish_reason":"stop"}],"usage":null}"#);
+        assert_eq!((finish.finished, finish.usage), (vec![2], None));
+        let usage = facts(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#);
+        assert!(usage.has_no_choices);
+        assert_eq!(usage.usage.unwrap().total_tokens, Some(7));
+    }
+
+    #[test]
+    fn only_chunks_with_something_to_say_are_read() {
+        assert!(!needs_reading(br#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}],"usage": null}"#));
+        assert!(!needs_reading(br#"{"choices":[{"delta":{"content":"\"usage\":1 \"error\":2"}}]}"#));
+        assert!(needs_reading(br#"{"choices":[{"delta":{},"finish_reason": "stop"}]}"#));
+        assert!(needs_reading(br#"{"choices":[],"usage" : {"prompt_tokens":1}}"#));
+        assert!(needs_reading(br#"{"error":{"message":"x"}}"#));
+        assert!(needs_reading(br#"{"choices":[{"delta":{"content":"cut"#));
+    }
+
+    #[test]
+    fn an_error_in_an_answer_of_success_is_a_failure() {
+        let failure = read_answer(br#"{"error":{"message":"no credit","code":"insufficient_quota"}}"#).unwrap_err();
+        assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::ErrorInAnswer, "no credit"));
+        assert_eq!(failure.upstream_code.as_deref(), Some("insufficient_quota"));
+        assert!(read_answer(br#"{"error":null,"choices":[]}"#).is_ok());
+    }
+
+    #[test]
+    fn empty_cut_and_foreign_answers_are_told_apart() {
+        let kind = |body: &[u8]| read_answer(body).unwrap_err().kind;
+        assert_eq!(kind(b" \n"), FailureKind::EmptyAnswer);
+        assert_eq!(kind(br#"{"choices":[{"mess"#), FailureKind::CutAnswer);
+        assert_eq!(kind(b"<html>busy</html>"), FailureKind::UnreadableAnswer);
+        assert_eq!(kind(br#"{"hello":"world"}"#), FailureKind::UnreadableAnswer);
+    }
+
+    #[test]
+    fn every_shape_of_error_body_gives_its_message() {
+        for body in [
+            r#"{"error":{"message":"boom","type":"t","code":"c"}}"#,
+            r#"{"error":"boom"}"#,
+            r#"{"message":"boom"}"#,
+            r#"{"detail":"boom"}"#,
+            r#"[{"error":{"message":"boom","code":400}}]"#,
+        ] {
+            assert_eq!(read_error(body.as_bytes()).message.as_deref(), Some("boom"), "{body}");
+        }
+        assert_eq!(read_error(b"<html>"), UpstreamError::default());
+    }
+}

@@ -1,0 +1,13 @@
+//! Pure decision logic: which channels may answer a request, in what order, with which key.
+//!
+//! Nothing in here knows a clock, a socket or an actor. The Router actor holds a [`Switchboard`],
+//! each ProviderActor a [`KeyRing`].
+
+mod key_ring;
+mod plan;
+mod rules;
+mod switchboard;
+
+pub use key_ring::KeyRing;
+pub use plan::{Attempted, Candidate, Plan};
+pub use switchboard::Switchboard;
