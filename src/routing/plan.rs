@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use crate::canon::Next;
-use crate::config::ChannelId;
+use crate::config::{ChannelId, Retries};
+
+/// How many attempts with further keys a request gets beyond one for each channel, when
+/// `AUTO_RETRY` sets no number. Bounds what a channel with hundreds of dead keys can cost.
+const EXTRA_ATTEMPTS: usize = 10;
 
 /// One channel that may answer a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,19 +46,25 @@ impl Plan {
         Self { candidates, at, declined: 0 }
     }
 
-    /// How many channels there are to try.
-    pub fn len(&self) -> usize {
-        self.candidates.len()
-    }
-
-    /// Whether there is no channel to try.
-    pub fn is_empty(&self) -> bool {
-        self.candidates.is_empty()
-    }
-
     /// The candidate to ask now; `None` when a whole round was declined.
     pub fn current(&self) -> Option<&Candidate> {
         if self.declined >= self.candidates.len() { None } else { self.candidates.get(self.at) }
+    }
+
+    /// Passes over the candidates that `attempts` have shown to be of no use for this request and
+    /// gives the one to ask; `None` when there is none, or when `retries` are used up.
+    pub fn advance(&mut self, attempts: &[Attempted], retries: Retries) -> Option<&Candidate> {
+        let retries = match retries {
+            Retries::AtMost(retries) => usize::try_from(retries).unwrap_or(usize::MAX),
+            Retries::UntilExhausted => self.candidates.len() + EXTRA_ATTEMPTS,
+        };
+        if attempts.len() > retries {
+            return None;
+        }
+        while self.current().is_some_and(|now| is_ruled_out(now.channel, attempts)) {
+            self.declined();
+        }
+        self.current()
     }
 
     /// Goes on after a failed attempt at the current candidate.
@@ -74,6 +84,10 @@ impl Plan {
     fn step(&mut self) {
         self.at = (self.at + 1).checked_rem(self.candidates.len()).unwrap_or(0);
     }
+}
+
+fn is_ruled_out(channel: ChannelId, attempts: &[Attempted]) -> bool {
+    attempts.iter().any(|attempt| attempt.channel == channel && attempt.next == Next::OtherChannel)
 }
 
 #[cfg(test)]
@@ -111,6 +125,29 @@ mod tests {
         assert_eq!(now(&plan), Some(1));
         plan.declined();
         assert_eq!(now(&plan), None);
+    }
+
+    fn attempted(channel: usize, next: Next) -> Attempted {
+        Attempted { channel: ChannelId(channel), key: 0, next }
+    }
+
+    #[test]
+    fn a_channel_that_cannot_be_reached_is_not_asked_again() {
+        let mut plan = plan(2, 0);
+        let attempts = [attempted(0, Next::OtherChannel), attempted(1, Next::Channel)];
+        plan.failed(Next::OtherChannel);
+        plan.failed(Next::Channel);
+        assert_eq!(plan.advance(&attempts, Retries::UntilExhausted).map(|now| now.channel.0), Some(1));
+        let both = [attempts[0], attempted(1, Next::OtherChannel)];
+        assert_eq!(plan.advance(&both, Retries::UntilExhausted), None);
+    }
+
+    #[test]
+    fn retries_are_limited_by_number() {
+        let attempts = [attempted(0, Next::Channel); 2];
+        assert!(plan(3, 0).advance(&attempts[..0], Retries::AtMost(0)).is_some());
+        assert!(plan(3, 0).advance(&attempts[..1], Retries::AtMost(0)).is_none());
+        assert!(plan(3, 0).advance(&attempts, Retries::AtMost(2)).is_some());
     }
 
     #[test]

@@ -1,0 +1,2 @@
+DROP TABLE channel_stats;
+DROP TABLE request_stats;

@@ -1,0 +1,118 @@
+//! The workers' door to the actors that schedule.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::{Actor, Addr, ArbiterHandle};
+use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+
+use crate::canon::{Failure, FailureKind};
+use crate::config::{ChannelId, ClientKey, Config};
+
+use super::health::HealthBoard;
+use super::messages::{Dispatch, Granted, ListModels, Ticket};
+use super::provider::ProviderActor;
+use super::router::Router;
+
+/// How often a question whose answer got lost is asked again. An answer gets lost when an actor
+/// panics over it; asking for ever would kill each of its successors.
+const TRIES: usize = 3;
+
+/// Knows the Router, re-creates it when it is gone, and keeps what must outlive it: the addresses
+/// of the ProviderActors and the health board.
+pub struct Control {
+    config: Arc<Config>,
+    arbiter: ArbiterHandle,
+    router: ArcSwapOption<Addr<Router>>,
+    reviving: Mutex<()>,
+    providers: DashMap<ChannelId, Addr<ProviderActor>>,
+    health: HealthBoard,
+}
+
+impl Control {
+    /// Starts the Router, and through it every ProviderActor, on their arbiter.
+    pub fn start(config: Arc<Config>, arbiter: ArbiterHandle) -> Arc<Self> {
+        let control = Arc::new(Self {
+            config,
+            arbiter,
+            router: ArcSwapOption::empty(),
+            reviving: Mutex::new(()),
+            providers: DashMap::new(),
+            health: HealthBoard::new(),
+        });
+        control.router();
+        control
+    }
+
+    /// The configuration that the actors work by.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How the channels are doing.
+    pub fn health(&self) -> &HealthBoard {
+        &self.health
+    }
+
+    /// The ProviderActors by channel.
+    pub fn providers(&self) -> &DashMap<ChannelId, Addr<ProviderActor>> {
+        &self.providers
+    }
+
+    /// The Router; a new one if it died.
+    pub fn router(self: &Arc<Self>) -> Arc<Addr<Router>> {
+        if let Some(router) = self.living_router() {
+            return router;
+        }
+        // The lock guards no data, so a panic under it has broken nothing.
+        let _only_one = self.reviving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(router) = self.living_router() {
+            return router;
+        }
+        if self.router.load().is_some() {
+            log::error!("the router panicked and is started anew");
+        }
+        let control = Arc::clone(self);
+        let router = Arc::new(Router::start_in_arbiter(&self.arbiter, move |_| Router::new(control)));
+        self.router.store(Some(Arc::clone(&router)));
+        router
+    }
+
+    fn living_router(&self) -> Option<Arc<Addr<Router>>> {
+        self.router.load_full().filter(|router| router.connected())
+    }
+
+    /// A lease for the next attempt.
+    ///
+    /// # Errors
+    ///
+    /// The client may not use the model, or nothing is left to try.
+    pub async fn lease(self: &Arc<Self>, ticket: Ticket) -> Result<Granted, Failure> {
+        let answer = self.ask(|router, reply| router.do_send(Dispatch { ticket: ticket.clone(), reply }));
+        answer.await.unwrap_or_else(|failure| Err(failure))
+    }
+
+    /// Every alias that a client may use now.
+    ///
+    /// # Errors
+    ///
+    /// Only when the Router keeps dying.
+    pub async fn models(self: &Arc<Self>, client: &Arc<ClientKey>) -> Result<Vec<Arc<str>>, Failure> {
+        self.ask(|router, reply| router.do_send(ListModels { client: Arc::clone(client), reply })).await
+    }
+
+    async fn ask<T>(
+        self: &Arc<Self>,
+        question: impl Fn(&Addr<Router>, oneshot::Sender<T>),
+    ) -> Result<T, Failure> {
+        for _ in 0..TRIES {
+            let (reply, answer) = oneshot::channel();
+            question(&self.router(), reply);
+            if let Ok(answer) = answer.await {
+                return Ok(answer);
+            }
+        }
+        Err(Failure::new(FailureKind::Internal, "the gateway could not schedule this request; its log says why"))
+    }
+}

@@ -1,0 +1,58 @@
+//! The live health of every channel, for whoever wants to look.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+
+use crate::config::ChannelId;
+
+use super::lease::Outcome;
+
+/// All channels. Written by the ProviderActors, read by anyone at any time.
+pub type HealthBoard = DashMap<ChannelId, Arc<ChannelHealth>>;
+
+/// How one channel is doing. Only its ProviderActor writes here.
+#[derive(Debug, Default)]
+pub struct ChannelHealth {
+    granted: AtomicU64,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+}
+
+impl ChannelHealth {
+    pub(super) fn grant(&self) {
+        self.granted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn settle(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Succeeded => &self.succeeded,
+            Outcome::Failed(_) => &self.failed,
+            Outcome::Cancelled => &self.cancelled,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Attempts that are under way.
+    pub fn in_flight(&self) -> u64 {
+        let settled = self.succeeded() + self.failed() + self.cancelled();
+        self.granted.load(Ordering::Relaxed).saturating_sub(settled)
+    }
+
+    /// Attempts that ended with a whole answer.
+    pub fn succeeded(&self) -> u64 {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// Attempts that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Attempts that ended because the client went away.
+    pub fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,107 @@
+//! What the actors say to each other. Each message carries its reply channel, if it has a reply.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use crate::canon::{Failure, Next};
+use crate::config::{ChannelId, ClientKey, ModelName};
+use crate::routing::{Attempted, Plan};
+
+use super::lease::{Lease, Outcome};
+
+/// Everything that scheduling knows of one request. Travels with it from attempt to attempt.
+#[derive(Clone)]
+pub struct Ticket {
+    /// Who asks.
+    pub client: Arc<ClientKey>,
+    /// For which alias.
+    pub model: Arc<str>,
+    /// The candidates and how far through them the request has come; made by the Router.
+    pub plan: Option<Plan>,
+    /// What was tried so far.
+    pub attempts: Vec<Attempted>,
+}
+
+impl Ticket {
+    /// The ticket of a request that has just come in.
+    pub fn new(client: Arc<ClientKey>, model: Arc<str>) -> Self {
+        Self { client, model, plan: None, attempts: Vec::new() }
+    }
+
+    /// Notes that an attempt with this lease failed.
+    pub fn failed(&mut self, lease: &Lease, next: Next) {
+        self.attempts.push(Attempted { channel: lease.channel().id, key: lease.key(), next });
+        if let Some(plan) = &mut self.plan {
+            plan.failed(next);
+        }
+    }
+}
+
+/// A lease with the ticket for a further attempt.
+pub type Granted = (Lease, Ticket);
+
+/// A worker wants a lease. Goes to the Router, which forwards it to a ProviderActor; comes back to
+/// the Router when that declines.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Dispatch {
+    /// The request.
+    pub ticket: Ticket,
+    /// Where exactly one answer goes.
+    pub reply: oneshot::Sender<Result<Granted, Failure>>,
+}
+
+/// A client wants to know what it may use.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ListModels {
+    /// Who asks.
+    pub client: Arc<ClientKey>,
+    /// Where the aliases go.
+    pub reply: oneshot::Sender<Vec<Arc<str>>>,
+}
+
+/// A lease gives itself back to its ProviderActor; sent exactly once.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Settle {
+    /// How the attempt ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A list of models was asked for, and this came back to the ProviderActor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Discovered(pub Result<Vec<String>, Failure>);
+
+/// A ProviderActor tells the Router what its channel offers now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ModelsChanged {
+    /// The channel.
+    pub channel: ChannelId,
+    /// All its models.
+    pub models: Vec<ModelName>,
+}
+
+/// A new Router wants to know what a channel offers; answered by [`ModelsChanged`], or not at all
+/// while nothing was discovered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AnnounceModels;
+
+/// Makes the actor panic. Nothing on the network can send this; tests prove by it that panics are
+/// survived.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub enum Crash {
+    /// In the body of a handler, which its supervisor survives.
+    InHandler,
+    /// Where nobody catches it: the actor is gone and its address closed.
+    Fatal,
+}

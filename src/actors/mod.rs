@@ -1,0 +1,20 @@
+//! The actors: short wrappers around [`routing`](crate::routing) and [`stats`](crate::stats).
+//!
+//! A worker asks [`Control`] for a [`Lease`]. The [`Router`](router::Router) owns all scheduling
+//! state and forwards the [`Dispatch`](messages::Dispatch), reply channel inside, to the
+//! [`ProviderActor`](provider::ProviderActor) of a channel, which answers the worker. The lease
+//! reports one outcome back when it is settled or dropped. [`StatsActor`](stats::StatsActor) writes
+//! what happened.
+
+pub mod control;
+pub mod health;
+pub mod lease;
+pub mod messages;
+pub mod provider;
+pub mod router;
+pub mod stats;
+
+pub use control::Control;
+pub use lease::{Lease, Outcome};
+pub use messages::Ticket;
+pub use stats::StatsQueue;

@@ -1,0 +1,225 @@
+//! One channel: its keys, its list of models, its health.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
+
+use crate::canon::Failure;
+use crate::config::{Channel, ModelName, ModelSource, Secret, TimeLimits};
+use crate::routing::KeyRing;
+use crate::upstream::{Endpoint, InvalidTarget, Target, list_models};
+
+use super::control::Control;
+use super::health::ChannelHealth;
+use super::lease::{KeyTarget, Lease, Line};
+use super::messages::{AnnounceModels, Crash, Discovered, Dispatch, ModelsChanged, Settle};
+
+/// A discovered list of models is asked for again after this time.
+const REFRESH: Duration = Duration::from_secs(3600);
+/// The pause after a first failed discovery; doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(600);
+/// The pause before an actor that panicked takes messages again.
+const RESTART_PAUSE: Duration = Duration::from_millis(50);
+
+/// The supervised owner of one channel. Grants leases and takes them back; asks for the list of
+/// models when the configuration has none.
+pub struct ProviderActor {
+    line: Arc<Line>,
+    ring: KeyRing,
+    health: Arc<ChannelHealth>,
+    control: Arc<Control>,
+    discovery: Option<Discovery>,
+    address: Option<Arc<Addr<Self>>>,
+}
+
+/// What is needed to ask for models, and what came of it.
+struct Discovery {
+    target: Arc<Target>,
+    limits: TimeLimits,
+    failures: u32,
+    models: Option<Vec<ModelName>>,
+}
+
+impl ProviderActor {
+    /// The actor of a channel.
+    ///
+    /// # Errors
+    ///
+    /// The channel's URL or one of its keys cannot be put on the wire.
+    pub fn new(
+        channel: Arc<Channel>,
+        health: Arc<ChannelHealth>,
+        control: Arc<Control>,
+    ) -> Result<Self, InvalidTarget> {
+        let keys: Vec<Option<&Secret>> =
+            if channel.keys.is_empty() { vec![None] } else { channel.keys.iter().map(Some).collect() };
+        let targets = keys.iter().map(|key| {
+            let key_label = key.map(|key| Arc::from(key.label()));
+            Ok(KeyTarget { chat: Target::new(&channel, Endpoint::ChatCompletions, *key)?, key_label })
+        });
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let discovery = match channel.models {
+            ModelSource::Listed(_) => None,
+            ModelSource::Discovered => {
+                let target = Target::new(&channel, Endpoint::Models, channel.keys.first())?;
+                Some(Discovery { target: Arc::new(target), limits: channel.limits, failures: 0, models: None })
+            }
+        };
+        let ring = KeyRing::new(channel.keys.len());
+        Ok(Self { line: Arc::new(Line { channel, targets }), ring, health, control, discovery, address: None })
+    }
+
+    /// Answers the worker with a lease, or passes the request on when no key is left for it.
+    fn grant(&mut self, mut dispatch: Dispatch, now: Instant) {
+        let channel = self.line.channel.id;
+        let attempts = &dispatch.ticket.attempts;
+        let is_tried = |key| attempts.iter().any(|attempt| attempt.channel == channel && attempt.key == key);
+        let model = dispatch.ticket.plan.as_ref().and_then(|plan| plan.current());
+        let model = model.map(|candidate| Arc::clone(&candidate.upstream_model));
+        match (self.ring.pick(is_tried), model, &self.address) {
+            (Some(key), Some(model), Some(address)) => {
+                self.health.grant();
+                let lease = Lease::new(Arc::clone(&self.line), key, model, Arc::clone(address), now);
+                // A worker that is gone drops the lease, which settles itself.
+                let _ = dispatch.reply.send(Ok((lease, dispatch.ticket)));
+            }
+            _ => {
+                if let Some(plan) = &mut dispatch.ticket.plan {
+                    plan.declined();
+                }
+                self.control.router().do_send(dispatch);
+            }
+        }
+    }
+
+    /// Asks for the list of models in a task of its own; the answer comes back as a message.
+    fn discover(&self) {
+        let (Some(discovery), Some(address)) = (&self.discovery, self.address.clone()) else { return };
+        let (target, limits) = (Arc::clone(&discovery.target), discovery.limits);
+        actix::spawn(async move { address.do_send(Discovered(list_models(&target, &limits).await)) });
+    }
+
+    /// Takes in a discovered list and says when to ask again.
+    fn learn(&mut self, answer: Result<Vec<String>, Failure>) -> Option<Duration> {
+        let channel = &self.line.channel;
+        let discovery = self.discovery.as_mut()?;
+        match answer {
+            Ok(ids) => {
+                discovery.failures = 0;
+                let models: Vec<_> = ids.into_iter().map(Arc::from).map(same_name).collect();
+                if discovery.models.as_ref() != Some(&models) {
+                    log::info!("channel {}: discovered {} models", channel.name, models.len());
+                    discovery.models = Some(models);
+                    self.announce();
+                }
+                Some(REFRESH)
+            }
+            Err(failure) => {
+                let pause = pause_after(discovery.failures);
+                discovery.failures = discovery.failures.saturating_add(1);
+                let seconds = pause.as_secs();
+                log::warn!("channel {}: no list of models, next try in {seconds} s: {}", channel.name, failure.message);
+                Some(pause)
+            }
+        }
+    }
+
+    fn announce(&self) {
+        if let Some(models) = self.discovery.as_ref().and_then(|discovery| discovery.models.clone()) {
+            self.control.router().do_send(ModelsChanged { channel: self.line.channel.id, models });
+        }
+    }
+
+    /// Runs a handler's body so that its panic restarts this actor instead of ending it.
+    fn surviving(&mut self, context: &mut Context<Self>, body: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| body(self))).is_err() {
+            log::error!("channel {}: its actor panicked and is restarted", self.line.channel.name);
+            context.stop();
+        }
+    }
+}
+
+fn same_name(name: Arc<str>) -> ModelName {
+    ModelName { alias: Arc::clone(&name), upstream: name }
+}
+
+fn pause_after(failures: u32) -> Duration {
+    MIN_PAUSE.saturating_mul(2u32.saturating_pow(failures.min(16))).min(MAX_PAUSE)
+}
+
+impl Actor for ProviderActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.address = Some(Arc::new(context.address()));
+        self.discover();
+    }
+}
+
+impl Supervised for ProviderActor {
+    fn restarting(&mut self, context: &mut Context<Self>) {
+        context.wait(actix::fut::wrap_future(actix::clock::sleep(RESTART_PAUSE)));
+    }
+}
+
+impl Handler<Dispatch> for ProviderActor {
+    type Result = ();
+
+    fn handle(&mut self, dispatch: Dispatch, context: &mut Context<Self>) {
+        self.surviving(context, |actor| actor.grant(dispatch, Instant::now()));
+    }
+}
+
+impl Handler<Settle> for ProviderActor {
+    type Result = ();
+
+    fn handle(&mut self, settle: Settle, context: &mut Context<Self>) {
+        self.surviving(context, |actor| actor.health.settle(settle.outcome));
+    }
+}
+
+impl Handler<Discovered> for ProviderActor {
+    type Result = ();
+
+    fn handle(&mut self, Discovered(answer): Discovered, context: &mut Context<Self>) {
+        let mut again = None;
+        self.surviving(context, |actor| again = actor.learn(answer));
+        if let Some(again) = again {
+            context.run_later(again, |actor, _| actor.discover());
+        }
+    }
+}
+
+impl Handler<AnnounceModels> for ProviderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AnnounceModels, context: &mut Context<Self>) {
+        self.surviving(context, |actor| actor.announce());
+    }
+}
+
+impl Handler<Crash> for ProviderActor {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "it is what the message asks for")]
+    fn handle(&mut self, crash: Crash, context: &mut Context<Self>) {
+        match crash {
+            Crash::InHandler => self.surviving(context, |_| panic!("crash on request")),
+            Crash::Fatal => panic!("fatal crash on request"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discovery_backs_off_up_to_ten_minutes() {
+        let pauses: Vec<_> = [0, 1, 2, 6, 7, 1000].map(|failures| pause_after(failures).as_secs()).into();
+        assert_eq!(pauses, [5, 10, 20, 320, 600, 600]);
+    }
+}

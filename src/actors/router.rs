@@ -1,0 +1,129 @@
+//! The owner of all scheduling state.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Context, Handler, Supervisor};
+
+use crate::canon::{Failure, FailureKind};
+use crate::config::{ChannelId, ModelSource};
+use crate::routing::Switchboard;
+
+use super::control::Control;
+use super::messages::{AnnounceModels, Crash, Dispatch, ListModels, ModelsChanged};
+use super::provider::ProviderActor;
+
+/// Checks what a client may use, orders the channels, forwards requests to their actors and
+/// re-creates an actor that is gone. A Router that is gone itself is re-created by [`Control`].
+pub struct Router {
+    control: Arc<Control>,
+    switchboard: Switchboard,
+}
+
+impl Router {
+    /// A router over the channels of the configuration.
+    pub fn new(control: Arc<Control>) -> Self {
+        let lines = control.config().channels.iter().map(|channel| {
+            let models = match &channel.models {
+                ModelSource::Listed(models) => models.clone(),
+                ModelSource::Discovered => Vec::new(),
+            };
+            (channel.id, Arc::clone(&channel.name), models)
+        });
+        Self { switchboard: Switchboard::new(lines), control: Arc::clone(&control) }
+    }
+
+    /// Sends a request on to the next channel, or refuses it.
+    fn route(&mut self, mut dispatch: Dispatch) {
+        let ticket = &mut dispatch.ticket;
+        if ticket.plan.is_none() {
+            ticket.plan = self.switchboard.plan(&ticket.client, &ticket.model);
+        }
+        let Some(plan) = &mut ticket.plan else {
+            let message =
+                format!("the model \"{}\" is not available to this key; GET /v1/models lists what is", ticket.model);
+            return refuse(dispatch, Failure::new(FailureKind::ModelNotFound, message).at("model"));
+        };
+        let next = plan.advance(&ticket.attempts, ticket.client.retries).map(|candidate| candidate.channel);
+        match next.and_then(|channel| self.provider(channel)) {
+            Some(provider) => provider.do_send(dispatch),
+            None => {
+                let message = "no channel is left that could answer; try again later";
+                refuse(dispatch, Failure::new(FailureKind::Unavailable, message));
+            }
+        }
+    }
+
+    /// The living actor of a channel; a new one if it died.
+    fn provider(&self, channel: ChannelId) -> Option<Addr<ProviderActor>> {
+        let providers = self.control.providers();
+        if let Some(living) = providers.get(&channel).filter(|provider| provider.connected()) {
+            return Some(living.clone());
+        }
+        let config = Arc::clone(self.control.config().channels.get(channel.0)?);
+        let health = Arc::default();
+        self.control.health().insert(channel, Arc::clone(&health));
+        let name = Arc::clone(&config.name);
+        match ProviderActor::new(config, health, Arc::clone(&self.control)) {
+            Ok(actor) => {
+                let provider = Supervisor::start(|_| actor);
+                providers.insert(channel, provider.clone());
+                Some(provider)
+            }
+            Err(why) => {
+                log::error!("channel {name}: {why}");
+                None
+            }
+        }
+    }
+}
+
+fn refuse(dispatch: Dispatch, why: Failure) {
+    // A worker that is gone wants no answer.
+    let _ = dispatch.reply.send(Err(why));
+}
+
+impl Actor for Router {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        for channel in &self.control.config().channels {
+            if let Some(provider) = self.provider(channel.id) {
+                provider.do_send(AnnounceModels);
+            }
+        }
+    }
+}
+
+impl Handler<Dispatch> for Router {
+    type Result = ();
+
+    fn handle(&mut self, dispatch: Dispatch, _: &mut Context<Self>) {
+        self.route(dispatch);
+    }
+}
+
+impl Handler<ListModels> for Router {
+    type Result = ();
+
+    fn handle(&mut self, ListModels { client, reply }: ListModels, _: &mut Context<Self>) {
+        // A worker that is gone wants no answer.
+        let _ = reply.send(self.switchboard.aliases(&client));
+    }
+}
+
+impl Handler<ModelsChanged> for Router {
+    type Result = ();
+
+    fn handle(&mut self, ModelsChanged { channel, models }: ModelsChanged, _: &mut Context<Self>) {
+        self.switchboard.set_models(channel, models);
+    }
+}
+
+impl Handler<Crash> for Router {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "it is what the message asks for")]
+    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
+        panic!("crash on request");
+    }
+}

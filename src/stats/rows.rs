@@ -1,0 +1,46 @@
+//! One row per request, one per attempt.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::canon::Usage;
+
+/// What is recorded of one request, whatever became of it.
+#[derive(Clone, Debug)]
+pub struct RequestRow {
+    /// The `x-request-id` of the answer; joins the two tables.
+    pub request_id: Arc<str>,
+    /// Method and path.
+    pub endpoint: &'static str,
+    /// The client's address.
+    pub client_ip: Option<String>,
+    /// From the request to the end of the answer.
+    pub process_time: Duration,
+    /// From the request to the first event of the answer; `None` when there was none.
+    pub first_response_time: Option<Duration>,
+    /// The channel that answered; `None` when none did.
+    pub provider: Option<Arc<str>>,
+    /// The alias that the client asked for.
+    pub model: Option<Arc<str>>,
+    /// The client's key, masked with a short hash.
+    pub api_key: Option<Arc<str>>,
+    /// The text of the last user message, shortened.
+    pub text: Option<String>,
+    /// What the answer used; `None` when the provider did not say.
+    pub usage: Option<Usage>,
+    /// When the request came in.
+    pub timestamp: SystemTime,
+    /// Its attempts.
+    pub attempts: Vec<AttemptRow>,
+}
+
+/// What is recorded of one attempt, beside what its request says.
+#[derive(Clone, Debug)]
+pub struct AttemptRow {
+    /// The channel that was tried.
+    pub provider: Arc<str>,
+    /// The upstream's key, masked with a short hash; `None` for a channel without keys.
+    pub provider_api_key: Option<Arc<str>>,
+    /// Whether it ended with a whole answer.
+    pub success: bool,
+}

@@ -1,0 +1,140 @@
+//! One attempt at one upstream, up to the head of its answer.
+
+use std::time::{Duration, Instant};
+
+use awc::ClientResponse;
+use actix_web::error::ParseError;
+use awc::error::{ConnectError, SendRequestError};
+use awc::http::{StatusCode, header};
+use bytes::Bytes;
+
+use crate::canon::{Failure, FailureKind};
+use crate::config::TimeLimits;
+use crate::dialect::openai_chat::read_error;
+
+use super::body::Body;
+use super::client::post_request;
+use super::target::Target;
+
+/// A pooled connection that the upstream has just closed fails at once. Within this time, and with
+/// nothing of an answer seen, the request is sent again.
+const STALE_CONNECTION: Duration = Duration::from_millis(50);
+/// As much of an error body is read, in bytes.
+const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
+
+/// The answer of an upstream that accepted the request.
+pub struct Answer {
+    /// Its body, yet to be read.
+    pub body: Body,
+    /// Whether it says that it is an event stream.
+    pub is_event_stream: bool,
+}
+
+/// Sends a request and waits for the head of a successful answer.
+///
+/// # Errors
+///
+/// Any other answer, no answer, no connection. Apart from the connect limit nothing here limits
+/// the time: the caller knows whether a head or an event is what it waits for.
+pub async fn send(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<Answer, Failure> {
+    let started = Instant::now();
+    let first = post(target, body.clone(), limits).await;
+    let response = match first {
+        Err(failure) if failure.kind == FailureKind::ConnectionLost && started.elapsed() < STALE_CONNECTION => {
+            post(target, body, limits).await?
+        }
+        answer => answer?,
+    };
+    let status = response.status();
+    let length = content_length(&response);
+    if !status.is_success() {
+        let retry_after = retry_after(&response);
+        let said = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
+        return Err(refused(target, status, &said, retry_after));
+    }
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_event_stream =
+        content_type.is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
+    Ok(Answer { body: Body::new(response, length, limits.idle), is_event_stream })
+}
+
+async fn post(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<ClientResponse, Failure> {
+    let request = post_request(target, limits.connect)
+        .map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
+    request.send_body(body).await.map_err(|error| not_answered(&error))
+}
+
+fn content_length(response: &ClientResponse) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// `retry-after-ms`, as OpenAI sends it, or `retry-after` in seconds.
+fn retry_after(response: &ClientResponse) -> Option<Duration> {
+    let number = |name| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// What an error of the client library means for the request.
+pub(super) fn not_answered(error: &SendRequestError) -> Failure {
+    let (kind, message) = match error {
+        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
+            (FailureKind::ConnectionLost, "the upstream closed the connection without an answer".to_owned())
+        }
+        SendRequestError::Connect(ConnectError::Timeout) => {
+            (FailureKind::Connect, "the upstream did not accept the connection in time".to_owned())
+        }
+        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => {
+            (FailureKind::Connect, "the upstream's host name has no address; check base_url".to_owned())
+        }
+        SendRequestError::Connect(ConnectError::Io(error)) => {
+            (FailureKind::Connect, format!("no connection to the upstream: {}", error.kind()))
+        }
+        SendRequestError::Response(ParseError::Io(_)) => {
+            (FailureKind::ConnectionLost, "the upstream reset the connection without an answer".to_owned())
+        }
+        SendRequestError::Response(_) => {
+            (FailureKind::UnreadableAnswer, "the upstream's answer is not HTTP".to_owned())
+        }
+        _ => (FailureKind::Connect, "no connection to the upstream".to_owned()),
+    };
+    Failure::new(kind, message)
+}
+
+/// What an answer that is no success means for the request.
+fn refused(target: &Target, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Failure {
+    let said = read_error(body);
+    let names_our_key = said.message.as_deref().is_some_and(blames_the_key) || said.code.as_deref() == Some("invalid_api_key");
+    let kind = match status.as_u16() {
+        401..=403 => FailureKind::KeyRefused,
+        400 if names_our_key => FailureKind::KeyRefused,
+        400 if said.code.as_deref() == Some("model_not_found") => FailureKind::UpstreamNotFound,
+        400 | 413 | 422 => FailureKind::Rejected,
+        404 => FailureKind::UpstreamNotFound,
+        429 => FailureKind::RateLimited,
+        _ => FailureKind::UpstreamStatus,
+    };
+    let message = match (kind, said.message) {
+        // Its text may well repeat a part of the key.
+        (FailureKind::KeyRefused, _) => {
+            format!("the upstream refused the gateway's key with status {}; check this channel's api", status.as_u16())
+        }
+        (_, Some(message)) => target.redact(message),
+        (_, None) => format!("the upstream answered with status {} and no message", status.as_u16()),
+    };
+    Failure {
+        upstream_status: Some(status.as_u16()),
+        upstream_code: said.code.filter(|_| kind != FailureKind::KeyRefused),
+        upstream_type: said.kind.filter(|_| kind != FailureKind::KeyRefused),
+        retry_after,
+        ..Failure::new(kind, message)
+    }
+}
+
+/// Some providers answer 400 to a wrong key.
+fn blames_the_key(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["api key not valid", "invalid api key", "incorrect api key", "api key expired", "api_key_invalid"]
+        .iter()
+        .any(|phrase| message.contains(phrase))
+}

@@ -1,0 +1,142 @@
+//! The HTTP client of a thread.
+//!
+//! awc's client is bound to its thread, and so is its pool of connections. What differs from its
+//! defaults, and why:
+//!
+//! - no limit of connections: the default of 100 is shared by all hosts and blocks;
+//! - no redirects: `x-api-key` and the like would follow to a foreign host;
+//! - no time limit of its own: attempts have four named ones;
+//! - TCP_NODELAY, which awc never sets: without it a body in two segments waits 40 ms;
+//! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector, Resolver};
+use awc::error::FreezeRequestError;
+use awc::http::{Uri, header};
+use awc::{Client, FrozenClientRequest};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::target::Target;
+
+/// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// A connection is replaced after this time, so that a changed name record is noticed.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// How many prepared requests a thread keeps: as many as there are keys in any configuration of
+/// ordinary size. Beyond it they are prepared anew.
+const MAX_PREPARED: usize = 4096;
+
+thread_local! {
+    static CLIENT: OnceCell<Client> = const { OnceCell::new() };
+    static PREPARED: RefCell<HashMap<u64, FrozenClientRequest>> = RefCell::new(HashMap::new());
+}
+
+/// Chooses the cryptography of the process. To be called once before the first request.
+pub fn install_crypto() {
+    // The second call of a process finds the first one's choice, which is the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The client of this thread.
+pub(super) fn client(connect_limit: Duration) -> Client {
+    CLIENT.with(|client| client.get_or_init(|| build(connect_limit)).clone())
+}
+
+/// The request head of a POST to this target, built once per thread.
+pub(super) fn post_request(
+    target: &Target,
+    connect_limit: Duration,
+) -> Result<FrozenClientRequest, FreezeRequestError> {
+    if let Some(request) = PREPARED.with_borrow(|prepared| prepared.get(&target.id).cloned()) {
+        return Ok(request);
+    }
+    let mut request = client(connect_limit)
+        .post(target.uri.clone())
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .insert_header((header::USER_AGENT, concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
+    if let Some(host) = host(&target.uri) {
+        request = request.insert_header((header::HOST, host));
+    }
+    if let Some(authorization) = &target.authorization {
+        request = request.insert_header((header::AUTHORIZATION, authorization.clone()));
+    }
+    for (name, value) in target.extra_headers {
+        request = request.insert_header((*name, *value));
+    }
+    let request = request.freeze()?;
+    PREPARED.with_borrow_mut(|prepared| {
+        if prepared.len() >= MAX_PREPARED {
+            prepared.clear();
+        }
+        prepared.insert(target.id, request.clone());
+    });
+    Ok(request)
+}
+
+fn host(uri: &Uri) -> Option<String> {
+    let host = uri.host()?;
+    Some(match uri.port_u16() {
+        None | Some(80 | 443) => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    })
+}
+
+fn build(connect_limit: Duration) -> Client {
+    let connector = awc::Connector::new()
+        .connector(NoDelay(Connector::new(Resolver::default()).service()))
+        .rustls_0_23(tls_config())
+        .limit(0)
+        .timeout(connect_limit)
+        .handshake_timeout(connect_limit)
+        .conn_keep_alive(KEEP_ALIVE)
+        .conn_lifetime(LIFETIME);
+    Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
+}
+
+fn tls_config() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| {
+        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    });
+    Arc::clone(config)
+}
+
+/// A TCP connector whose connections send at once.
+#[derive(Clone)]
+struct NoDelay<S>(S);
+
+impl<S> Service<ConnectInfo<Uri>> for NoDelay<S>
+where
+    S: Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError>,
+    S::Future: 'static,
+{
+    type Response = Connection<Uri, TcpStream>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
+        let connecting = self.0.call(info);
+        async move {
+            let connection = connecting.await?;
+            connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
+            Ok(connection)
+        }
+        .boxed_local()
+    }
+}

@@ -1,0 +1,75 @@
+//! Small documents that are asked for once in a while: a list of models, a configuration file.
+
+use std::time::Duration;
+
+use awc::http::header;
+use serde::Deserialize;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::canon::{Failure, FailureKind};
+use crate::config::TimeLimits;
+
+use super::attempt::not_answered;
+use super::body::Body;
+use super::client::client;
+use super::target::Target;
+
+/// A document must be there within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A document may be this long, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// The ids that an upstream lists under `/v1/models`, in its order.
+///
+/// Source: OpenAI's API reference, "List models".
+///
+/// # Errors
+///
+/// The upstream did not answer with such a list.
+pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<String>, Failure> {
+    #[derive(Deserialize)]
+    struct List {
+        data: Vec<Model>,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        id: String,
+    }
+    let mut request = client(limits.connect).get(target.uri.clone());
+    if let Some(authorization) = &target.authorization {
+        request = request.insert_header((header::AUTHORIZATION, authorization.clone()));
+    }
+    let text = get(request, limits).await?;
+    let list: List = serde_json::from_slice(&text)
+        .map_err(|_| Failure::new(FailureKind::UnreadableAnswer, "the upstream's /models is not a list of models"))?;
+    Ok(list.data.into_iter().map(|model| model.id).collect())
+}
+
+/// The document at an address that the administrator configured.
+///
+/// # Errors
+///
+/// There is none, or it is not text.
+pub async fn fetch_text(url: &Url) -> Result<String, Failure> {
+    let limits = TimeLimits::with_patience(PATIENCE);
+    let document = get(client(limits.connect).get(url.as_str()), &limits).await?;
+    String::from_utf8(document.to_vec())
+        .map_err(|_| Failure::new(FailureKind::UnreadableAnswer, "the document is not UTF-8 text"))
+}
+
+async fn get(request: awc::ClientRequest, limits: &TimeLimits) -> Result<bytes::Bytes, Failure> {
+    let request = request.insert_header((header::USER_AGENT, concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
+    let document = async {
+        let response = request.send().await.map_err(|error| not_answered(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let message = format!("the answer has status {}", status.as_u16());
+            return Err(Failure::new(FailureKind::UpstreamStatus, message));
+        }
+        Body::new(response, None, limits.idle).collect(MAX_DOCUMENT_BYTES).await
+    };
+    timeout(PATIENCE, document)
+        .await
+        .map_err(|_| Failure::new(FailureKind::TotalTimeout, "the document did not come in time"))?
+}

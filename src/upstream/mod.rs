@@ -1,0 +1,19 @@
+//! The only room that sees awc, rustls or sockets.
+//!
+//! A [`Target`] is an endpoint with the headers of one key, prepared once. [`send`] makes one
+//! attempt at it; [`list_models`] and [`fetch_text`] ask for small documents. Everything that goes
+//! wrong comes back as a [`Failure`](crate::canon::Failure).
+
+mod attempt;
+mod body;
+mod client;
+mod document;
+mod target;
+mod url;
+
+pub use attempt::{Answer, send};
+pub use body::Body;
+pub use client::install_crypto;
+pub use document::{fetch_text, list_models};
+pub use target::{InvalidTarget, Target};
+pub use url::{Endpoint, endpoint_url};

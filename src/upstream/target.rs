@@ -1,0 +1,76 @@
+//! An upstream endpoint with the headers of one key.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use awc::http::Uri;
+use awc::http::header::HeaderValue;
+use thiserror::Error;
+
+use crate::config::{Channel, Dialect, Secret};
+
+use super::url::{Endpoint, endpoint_url};
+
+/// Where a request goes and what it says of itself there. Prepared once per key and endpoint, so
+/// that an attempt builds no header.
+pub struct Target {
+    /// Tells targets apart; never used twice in a process.
+    pub(super) id: u64,
+    pub(super) uri: Uri,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) extra_headers: &'static [(&'static str, &'static str)],
+    /// The key, to be erased from whatever the upstream says.
+    pub(super) secret: Option<Secret>,
+}
+
+/// Why there can be no target.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidTarget {
+    /// The URL cannot be requested.
+    #[error("the URL made of base_url cannot be requested; check base_url")]
+    Url,
+    /// The key has characters that no header may carry.
+    #[error("the key has characters that no HTTP header may carry; check it for line breaks")]
+    Key,
+}
+
+/// OpenRouter's attribution headers. Source: OpenRouter's API reference, "Headers".
+const OPENROUTER_HEADERS: &[(&str, &str)] =
+    &[("http-referer", "https://github.com/yym68686/uni-api"), ("x-title", "uni-api")];
+
+impl Target {
+    /// The endpoint of a channel, asked with one of its keys or none.
+    ///
+    /// # Errors
+    ///
+    /// The URL or the key cannot be put on the wire.
+    pub fn new(channel: &Channel, endpoint: Endpoint, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let mut url = endpoint_url(&channel.base_url, endpoint);
+        // Userinfo in a base_url is for the proxy in front of an upstream; awc does not send it.
+        let _ = (url.set_username(""), url.set_password(None));
+        let uri: Uri = url.as_str().parse().map_err(|_| InvalidTarget::Url)?;
+        let authorization = key.map(bearer).transpose()?;
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            uri,
+            authorization,
+            extra_headers: if channel.dialect == Dialect::OpenRouter { OPENROUTER_HEADERS } else { &[] },
+            secret: key.cloned(),
+        })
+    }
+
+    /// `text` without the key, should the upstream have repeated it.
+    pub(super) fn redact(&self, text: String) -> String {
+        match &self.secret {
+            Some(key) if text.contains(key.expose()) => text.replace(key.expose(), &key.masked()),
+            _ => text,
+        }
+    }
+}
+
+fn bearer(key: &Secret) -> Result<HeaderValue, InvalidTarget> {
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| InvalidTarget::Key)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
