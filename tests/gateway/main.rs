@@ -1,0 +1,9 @@
+//! Integration tests: the real server on a free port, in front of upstreams that misbehave on purpose.
+//!
+//! All of them are modules of this one binary, so that they share `support` and are linked once.
+
+// Always true here. It tells clippy that helper functions are tests as well: they may unwrap, index and panic.
+#![cfg(test)]
+
+mod fake_upstream_itself;
+mod support;
