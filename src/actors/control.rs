@@ -90,7 +90,7 @@ impl Control {
     /// The client may not use the model, or nothing is left to try.
     pub async fn lease(self: &Arc<Self>, ticket: Ticket) -> Result<Granted, Failure> {
         let answer = self.ask(|router, reply| router.do_send(Dispatch { ticket: ticket.clone(), reply }));
-        answer.await.unwrap_or_else(|failure| Err(failure))
+        answer.await.unwrap_or_else(Err)
     }
 
     /// Every alias that a client may use now.
@@ -102,10 +102,7 @@ impl Control {
         self.ask(|router, reply| router.do_send(ListModels { client: Arc::clone(client), reply })).await
     }
 
-    async fn ask<T>(
-        self: &Arc<Self>,
-        question: impl Fn(&Addr<Router>, oneshot::Sender<T>),
-    ) -> Result<T, Failure> {
+    async fn ask<T>(self: &Arc<Self>, question: impl Fn(&Addr<Router>, oneshot::Sender<T>)) -> Result<T, Failure> {
         for _ in 0..TRIES {
             let (reply, answer) = oneshot::channel();
             question(&self.router(), reply);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised, Supervisor};
+use actix::{
+    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised, Supervisor,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::stats::{RequestRow, Store, StoreError};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use awc::ClientResponse;
 use actix_web::error::ParseError;
+use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::{StatusCode, header};
 use bytes::Bytes;
@@ -104,7 +104,8 @@ pub(super) fn not_answered(error: &SendRequestError) -> Failure {
 /// What an answer that is no success means for the request.
 fn refused(target: &Target, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Failure {
     let said = read_error(body);
-    let names_our_key = said.message.as_deref().is_some_and(blames_the_key) || said.code.as_deref() == Some("invalid_api_key");
+    let names_our_key =
+        said.message.as_deref().is_some_and(blames_the_key) || said.code.as_deref() == Some("invalid_api_key");
     let kind = match status.as_u16() {
         401..=403 => FailureKind::KeyRefused,
         400 if names_our_key => FailureKind::KeyRefused,

@@ -69,8 +69,7 @@ impl Target {
 }
 
 fn bearer(key: &Secret) -> Result<HeaderValue, InvalidTarget> {
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| InvalidTarget::Key)?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| InvalidTarget::Key)?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -75,7 +75,8 @@ fn version_root(path: &str) -> &str {
     let mut end = 0;
     for part in path.split('/') {
         end += part.len();
-        let is_version = part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+        let is_version =
+            part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
         if is_version {
             return path.get(..end).unwrap_or(path);
         }

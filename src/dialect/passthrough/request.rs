@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
@@ -17,7 +18,7 @@ pub struct ChatRequest {
     body: Bytes,
     fields: Vec<Field>,
     /// The alias that the client asks for.
-    pub model: String,
+    pub model: Arc<str>,
     /// Whether the answer is to be streamed.
     pub stream: bool,
     /// Whether the client wants the usage chunk of a stream.
@@ -100,14 +101,14 @@ impl ChatRequest {
             return Err(invalid("the body has no messages; add \"messages\": [...]").at("messages"));
         }
         let last_user_text = found.last_user.and_then(|message| user_text(message, text_chars));
-        let (model, stream) = (model.into_owned(), found.stream);
+        let (model, stream) = (Arc::from(model), found.stream);
         let (wants_usage, choices) = (found.wants_usage, found.choices.unwrap_or(1));
         Ok(Self { fields, model, stream, wants_usage, choices, last_user_text, body })
     }
 
     /// The body for one upstream; the client's own bytes when nothing has to change.
     pub fn for_upstream(&self, demands: Demands<'_>) -> Bytes {
-        let rename = demands.model != self.model;
+        let rename = demands.model != &*self.model;
         let ask_usage = self.asks_usage_itself(demands);
         let drop_tools = !demands.tools
             && self.fields.iter().any(|field| matches!(field.name, FieldName::Tools | FieldName::ToolChoice));
@@ -403,7 +404,7 @@ mod tests {
             let body = format!(r#"{{"model":"cheap","messages":[],"{second}":"dear"}}"#);
             assert!(parse(&body).is_err(), "{body}");
         }
-        assert_eq!(parse(r#"{"\u006dodel":"m","messages":[]}"#).unwrap().model, "m");
+        assert_eq!(parse(r#"{"\u006dodel":"m","messages":[]}"#).unwrap().model.as_ref(), "m");
     }
 
     #[test]

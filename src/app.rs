@@ -1,0 +1,116 @@
+//! Builds the whole gateway from a [`Config`]: actors, server, and the order in which they stop.
+//! `main` and the tests call the same [`start`].
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Arbiter;
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+
+use crate::actors::{Control, StatsQueue};
+use crate::config::Config;
+use crate::http::{Edge, Gateway, configure};
+use crate::relay::Relay;
+use crate::upstream;
+
+/// Idle client connections stay open this long: longer than the pools of proxies in front.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What the environment decides.
+pub struct Settings {
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// The SQLite file; `None` keeps no statistics.
+    pub database: Option<PathBuf>,
+    /// Worker threads; `None` is one for each CPU.
+    pub workers: Option<usize>,
+    /// Whether SIGTERM and SIGINT stop the server.
+    pub signals: bool,
+}
+
+/// A gateway that serves.
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// Who schedules.
+    pub control: Arc<Control>,
+    /// Where statistics go.
+    pub stats: StatsQueue,
+    server: ServerHandle,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    arbiters: [Arbiter; 2],
+}
+
+/// Starts a gateway on the current actix system.
+///
+/// # Errors
+///
+/// It cannot listen.
+pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
+    upstream::install_crypto();
+    let config = Arc::new(config);
+    let (control_arbiter, stats_arbiter) = (Arbiter::new(), Arbiter::new());
+    let control = Control::start(Arc::clone(&config), control_arbiter.handle());
+    let stats = match settings.database {
+        Some(path) => StatsQueue::start(path, &stats_arbiter.handle()),
+        None => StatsQueue::disabled(),
+    };
+    let relay = Relay { control: Arc::clone(&control), stats: stats.clone() };
+    let gateway = web::Data::new(Gateway { config, relay });
+
+    let mut server = HttpServer::new(move || App::new().app_data(gateway.clone()).wrap(Edge).configure(configure))
+        .keep_alive(KEEP_ALIVE)
+        // Without it the end of a streamed answer waits for Nagle's algorithm.
+        .tcp_nodelay(true)
+        // Without it a client that went away is not noticed, and its upstream goes on billing.
+        .h1_allow_half_closed(false);
+    if let Some(workers) = settings.workers {
+        server = server.workers(workers);
+    }
+    if !settings.signals {
+        server = server.disable_signals();
+    }
+    for address in settings.listen {
+        server = server.listen(listener(address)?)?;
+    }
+    let addresses = server.addrs();
+    let server = server.run();
+    let handle = server.handle();
+    let serving = actix_web::rt::spawn(server);
+    Ok(Running { addresses, control, stats, server: handle, serving, arbiters: [control_arbiter, stats_arbiter] })
+}
+
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+impl Running {
+    /// Waits until the server has stopped by a signal, then brings statistics to disk.
+    ///
+    /// # Errors
+    ///
+    /// The server failed.
+    pub async fn finished(self) -> std::io::Result<()> {
+        let served = self.serving.await.map_err(std::io::Error::other)?;
+        self.stats.flush().await;
+        for arbiter in self.arbiters {
+            arbiter.stop();
+        }
+        served
+    }
+
+    /// Stops: requests may finish if `graceful`.
+    ///
+    /// # Errors
+    ///
+    /// The server failed.
+    pub async fn stop(self, graceful: bool) -> std::io::Result<()> {
+        self.server.stop(graceful).await;
+        self.finished().await
+    }
+}

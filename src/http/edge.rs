@@ -1,0 +1,112 @@
+//! What every answer has, whatever became of its request: CORS headers, an `x-request-id`, and the
+//! gateway's error shape even when a handler panicked.
+//!
+//! Browser extensions call the gateway from any page, so any origin is allowed. Credentials of the
+//! browser (cookies) are not: the key travels in a header that only the extension knows. A preflight
+//! has no key and is answered here.
+
+use std::future::{Future, Ready, ready};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::{Error, HttpResponse};
+use futures::FutureExt;
+
+use crate::canon::{Failure, FailureKind};
+
+use super::errors::error_response;
+
+/// The header that names a request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A new name for a request.
+pub fn new_request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The outermost middleware.
+pub struct Edge;
+
+impl<S, B> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    S::Future: 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Transform = EdgeService<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(EdgeService { inner }))
+    }
+}
+
+/// [`Edge`] around one worker's routes.
+pub struct EdgeService<S> {
+    inner: S,
+}
+
+impl<S, B> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    S::Future: 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<BoxBody>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>>>>;
+
+    forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let http_request = request.request().clone();
+        let answer = (request.method() != Method::OPTIONS).then(|| self.inner.call(request));
+        Box::pin(async move {
+            let mut response = match answer {
+                None => ServiceResponse::new(http_request.clone(), preflight(http_request.headers())),
+                Some(answer) => match AssertUnwindSafe(answer).catch_unwind().await {
+                    Ok(Ok(response)) => response.map_into_boxed_body(),
+                    Ok(Err(error)) => ServiceResponse::from_err(error, http_request),
+                    Err(_) => {
+                        let message = "the gateway failed over this request; its log says where";
+                        let failure = Failure::new(FailureKind::Internal, message);
+                        ServiceResponse::new(http_request, error_response(&failure))
+                    }
+                },
+            };
+            finish(response.headers_mut());
+            Ok(response)
+        })
+    }
+}
+
+fn finish(headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+    if !headers.contains_key(&REQUEST_ID)
+        && let Ok(id) = HeaderValue::from_str(&new_request_id())
+    {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+fn preflight(asked: &HeaderMap) -> HttpResponse {
+    let mut response = HttpResponse::NoContent();
+    response.insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"));
+    // "*" would not cover Authorization.
+    let headers = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let headers = headers.unwrap_or(HeaderValue::from_static("authorization, content-type, x-api-key"));
+    response.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, headers));
+    response.insert_header((header::ACCESS_CONTROL_MAX_AGE, "86400"));
+    if asked.contains_key("access-control-request-private-network") {
+        response.insert_header(("access-control-allow-private-network", "true"));
+    }
+    response.finish()
+}

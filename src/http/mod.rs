@@ -1,0 +1,26 @@
+//! Routes, authentication, CORS and error bodies; one thin file per endpoint.
+
+mod auth;
+mod body;
+mod chat;
+mod edge;
+mod errors;
+mod health;
+mod models;
+mod routes;
+
+pub use edge::Edge;
+pub use routes::configure;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::relay::Relay;
+
+/// What every handler has at hand.
+pub struct Gateway {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The way to the upstreams.
+    pub relay: Relay,
+}

@@ -1,0 +1,121 @@
+//! One attempt, up to the commit point.
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
+
+use crate::actors::Lease;
+use crate::canon::{Failure, FailureKind, Usage};
+use crate::dialect::openai_chat::read_answer;
+use crate::dialect::passthrough::{ChatRequest, ChatStream, Demands};
+use crate::upstream::{self, Body};
+
+/// An answer that is not streamed may be this long, in bytes; images come as base64 in there.
+const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;
+/// As much of a stream is held back, in bytes, while it has nothing but announcements to say.
+const MAX_HELD_BYTES: usize = 256 * 1024;
+
+/// An attempt that has passed the commit point.
+pub enum Begun {
+    /// The whole answer.
+    Whole {
+        /// As it came.
+        body: Bytes,
+        /// What it used.
+        usage: Option<Usage>,
+    },
+    /// The beginning of a stream.
+    Stream {
+        /// What goes to the client first.
+        first: Bytes,
+        /// The reader of the stream, which has seen `first`.
+        chat: Box<ChatStream>,
+        /// Where the rest comes from; `None` when there is no rest.
+        body: Option<Body>,
+    },
+}
+
+/// Sends the request to the channel of the lease and waits for the commit point.
+pub async fn attempt(request: &ChatRequest, lease: &Lease) -> Result<Begun, Failure> {
+    let channel = lease.channel();
+    let demands = Demands { model: lease.upstream_model(), tools: channel.tools, stream_usage: channel.stream_usage };
+    let begun =
+        if request.stream { stream(request, lease, demands).await } else { whole(request, lease, demands).await };
+    begun.map_err(|failure| match failure.kind {
+        // The upstream's word on the client's request, as it said it.
+        FailureKind::Rejected => failure,
+        _ => Failure { message: format!("{}: {}", channel.name, failure.message), ..failure },
+    })
+}
+
+async fn whole(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
+    let limits = lease.channel().limits;
+    let now = Instant::now();
+    let answer = timeout_at(now + limits.first_event, send(request, lease, demands))
+        .await
+        .map_err(|_| late(FailureKind::FirstEventTimeout, "the upstream did not answer in time"))??;
+    let body = timeout_at(now + limits.total, answer.body.collect(MAX_ANSWER_BYTES))
+        .await
+        .map_err(|_| late(FailureKind::TotalTimeout, "the upstream's whole answer took too long"))??;
+    let usage = read_answer(&body)?;
+    Ok(Begun::Whole { body, usage })
+}
+
+async fn stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
+    let deadline = Instant::now() + lease.channel().limits.first_event;
+    timeout_at(deadline, begin_stream(request, lease, demands))
+        .await
+        .map_err(|_| late(FailureKind::FirstEventTimeout, "the upstream's first event did not come in time"))?
+}
+
+async fn begin_stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
+    let mut answer = send(request, lease, demands).await?;
+    let mut chat = request.answer_stream(demands);
+    let mut held = BytesMut::new();
+    while let Some(piece) = answer.body.next().await {
+        let piece = piece?;
+        if !answer.is_event_stream && held.is_empty() && !looks_like_events(&piece) {
+            return Err(no_stream(piece, answer.body).await);
+        }
+        let passed = chat.push(piece);
+        held.extend_from_slice(&passed.bytes);
+        if let Some(failure) = passed.failure {
+            return Err(failure);
+        }
+        if chat.has_substance() || held.len() > MAX_HELD_BYTES {
+            return Ok(Begun::Stream { first: held.freeze(), chat: Box::new(chat), body: Some(answer.body) });
+        }
+    }
+    let passed = chat.finish();
+    held.extend_from_slice(&passed.bytes);
+    match passed.failure {
+        Some(failure) => Err(failure),
+        None => Ok(Begun::Stream { first: held.freeze(), chat: Box::new(chat), body: None }),
+    }
+}
+
+async fn send(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<upstream::Answer, Failure> {
+    let Some(target) = lease.target() else {
+        return Err(Failure::new(FailureKind::Internal, "this lease has no target"));
+    };
+    upstream::send(target, request.for_upstream(demands), &lease.channel().limits).await
+}
+
+/// Some servers forget to say that they stream.
+fn looks_like_events(piece: &[u8]) -> bool {
+    matches!(piece.trim_ascii_start().first(), Some(b'd' | b'e' | b'i' | b'r' | b':') | None)
+}
+
+/// A stream was asked for and a document came: most often an error with a status of success.
+async fn no_stream(first: Bytes, rest: Body) -> Failure {
+    let mut document = BytesMut::from(first);
+    if let Ok(rest) = rest.collect(MAX_HELD_BYTES).await {
+        document.extend_from_slice(&rest);
+    }
+    read_answer(&document).err().unwrap_or_else(|| {
+        Failure::new(FailureKind::UnreadableAnswer, "the upstream answered a request for a stream without one")
+    })
+}
+
+fn late(kind: FailureKind, message: &str) -> Failure {
+    Failure::new(kind, message)
+}

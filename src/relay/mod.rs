@@ -1,0 +1,14 @@
+//! One request's journey: the attempt loop, the commit point, time limits, streaming, accounting.
+//!
+//! Nothing reaches the client until an upstream's first real event has been seen, or its whole body
+//! when it does not stream. Until then a failure moves on; after it, a failure is an honest error
+//! event and the stream ends without `[DONE]`.
+
+mod account;
+mod attempt;
+mod journey;
+mod stream;
+
+pub use account::Account;
+pub use journey::{Answer, Relay};
+pub use stream::EventStream;

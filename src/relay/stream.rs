@@ -1,0 +1,132 @@
+//! A stream behind its commit point.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
+
+use crate::actors::{Lease, Outcome};
+use crate::canon::Failure;
+use crate::dialect::passthrough::{ChatStream, Passed};
+use crate::dialect::{openai_chat, sse};
+use crate::upstream::Body;
+
+use super::account::Account;
+
+/// How long the end of an upstream's stream is waited for behind its `[DONE]`, so that its
+/// connection can be used again. The client does not wait with us.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+const MAX_DRAINED_BYTES: usize = 64 * 1024;
+
+/// The body of a streamed answer. Dropping it closes the upstream connection at once and gives the
+/// lease back.
+pub struct EventStream {
+    first: Bytes,
+    chat: ChatStream,
+    body: Option<Body>,
+    lease: Option<Lease>,
+    account: Account,
+}
+
+impl EventStream {
+    pub(super) fn new(first: Bytes, chat: ChatStream, body: Option<Body>, lease: Lease, account: Account) -> Self {
+        let mut stream = Self { first, chat, body, lease: Some(lease), account };
+        if stream.body.is_none() {
+            stream.complete();
+        }
+        stream
+    }
+
+    /// The answer is whole.
+    fn complete(&mut self) {
+        self.body = None;
+        self.account.used(self.chat.usage());
+        self.account.succeeded();
+        if let Some(lease) = self.lease.take() {
+            lease.settle(Outcome::Succeeded);
+        }
+    }
+
+    /// The answer will never be whole: says so in band. No `[DONE]` follows.
+    fn fail(&mut self, bytes: &[u8], failure: &Failure) -> Bytes {
+        self.body = None;
+        self.account.used(self.chat.usage());
+        if let Some(lease) = self.lease.take() {
+            log::warn!(
+                "request {}: channel {} failed in mid-stream: {:?}",
+                self.account.request_id(),
+                lease.channel().name,
+                failure.kind
+            );
+            lease.settle(Outcome::Failed(failure.kind));
+        }
+        let mut last = BytesMut::from(bytes);
+        last.extend_from_slice(&sse::write(&openai_chat::write_error(failure)));
+        last.freeze()
+    }
+
+    fn take_in(&mut self, Passed { bytes, failure }: Passed) -> Bytes {
+        match failure {
+            Some(failure) if !self.chat.is_done() => self.fail(&bytes, &failure),
+            _ => bytes,
+        }
+    }
+}
+
+impl MessageBody for EventStream {
+    /// Never: a body that yields an error loses what was not flushed yet.
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let stream = self.get_mut();
+        if !stream.first.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut stream.first))));
+        }
+        while let Some(body) = &mut stream.body {
+            let bytes = match body.poll_piece(context) {
+                Poll::Pending if stream.chat.is_done() => {
+                    if let Some(body) = stream.body.take() {
+                        actix_web::rt::spawn(timeout(DRAIN_LIMIT, body.drain(MAX_DRAINED_BYTES)));
+                    }
+                    stream.complete();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(piece))) => {
+                    let passed = stream.chat.push(piece);
+                    stream.take_in(passed)
+                }
+                Poll::Ready(Some(Err(failure))) => {
+                    let left = stream.chat.finish();
+                    match left.failure {
+                        // The connection broke behind the end of the answer.
+                        None => {
+                            stream.complete();
+                            left.bytes
+                        }
+                        Some(_) => stream.fail(&left.bytes, &failure),
+                    }
+                }
+                Poll::Ready(None) => {
+                    let left = stream.chat.finish();
+                    if left.failure.is_none() {
+                        stream.complete();
+                    }
+                    stream.take_in(left)
+                }
+            };
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+        }
+        Poll::Ready(None)
+    }
+}
