@@ -69,7 +69,7 @@ fn positioned(text: &str, file_label: &str, findings: Vec<Finding>) -> Vec<Diagn
             }
         })
         .collect();
-    diagnostics.sort_by_key(|diagnostic| diagnostic.line.unwrap_or(usize::MAX));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.line.unwrap_or(usize::MAX), diagnostic.column));
     diagnostics
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use super::suggest::shown;
+
 /// The file that is looked for when none is named.
 pub const DEFAULT_FILE: &str = "api.yaml";
 
@@ -28,10 +30,11 @@ impl fmt::Display for Source {
     }
 }
 
-/// The address without user, password, query and fragment.
+/// The address without user, password, query and fragment, and with masked tokens in its path.
 pub fn without_credentials(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+    let path: Vec<String> = url.path().split('/').map(shown).collect();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), path.join("/"))
 }
 
 /// Why there is no text.
@@ -159,6 +162,13 @@ mod tests {
     fn find(dir: &Path, explicit: Option<&str>, address: Option<&str>) -> Result<Source, String> {
         let env = |name: &str| if name == "CONFIG_URL" { address.map(str::to_owned) } else { None };
         find_source(explicit.map(Path::new), dir, &env).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_could_be_a_credential() {
+        let shown = |url: &str| without_credentials(&Url::parse(url).unwrap());
+        assert_eq!(shown("http://u:p@h:81/v1/chat?key=k#f"), "http://h:81/v1/chat");
+        assert!(!shown("https://h/sk-CANARY/v1").contains("CANARY"));
     }
 
     #[test]

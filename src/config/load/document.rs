@@ -48,6 +48,11 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(Value::Null)
     }
 
+    // A text without any document.
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
     fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
         Ok(value.into())
     }
