@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! - [`app`] builds everything from a configuration; `main` and the tests call it.
+//! - [`cli`] has the subcommands; [`app`] builds everything from a configuration, for them and for
+//!   the tests.
 //! - [`http`] has the routes, [`relay`] takes one request to upstreams and back.
 //! - [`actors`] own the state: the Router, one ProviderActor per channel, the StatsActor.
 //! - [`upstream`] is the only room that sees sockets, [`dialect`] the only one that sees wire formats.
@@ -14,6 +15,7 @@
 pub mod actors;
 pub mod app;
 pub mod canon;
+pub mod cli;
 pub mod config;
 pub mod dialect;
 pub mod http;

@@ -1,1 +1,80 @@
-fn main() {}
+//! Arguments and exit codes.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use uni_api::cli::environment::Environment;
+use uni_api::cli::{CANNOT_START, check, serve};
+
+/// Many LLM providers behind one OpenAI-compatible API.
+#[derive(Parser)]
+#[command(name = "uni-api", version, about, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API (the default).
+    Serve(Serve),
+    /// Say what is wrong with a configuration and what the gateway makes of it, without starting.
+    Check {
+        /// The file to check; without it whatever the gateway would use.
+        file: Option<PathBuf>,
+        /// Fail on warnings, too.
+        #[arg(long)]
+        strict: bool,
+    },
+}
+
+#[derive(Args)]
+struct Serve {
+    /// The configuration file; without it api.yaml here, else what CONFIG_URL names.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // One line for each worker thread is of no use to the people who run this.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info,actix_server=warn")).init();
+    log_panics();
+    let code = run(arguments.command.unwrap_or(Command::Serve(arguments.serve)));
+    ExitCode::from(code.unwrap_or_else(|why| {
+        log::error!("{why}");
+        CANNOT_START
+    }))
+}
+
+fn run(command: Command) -> Result<u8, Box<dyn std::error::Error>> {
+    let working_dir = std::env::current_dir()?;
+    let environment = Environment::read(serve::variable)?;
+    match command {
+        Command::Serve(Serve { config }) => Ok(serve::run(config.as_deref(), &working_dir, environment)),
+        Command::Check { file, strict } => {
+            let surroundings = check::Surroundings {
+                working_dir: &working_dir,
+                env: &serve::variable,
+                fetch: &serve::fetch,
+                patience: environment.patience,
+            };
+            let mut out = std::io::stdout().lock();
+            let code = check::run(file.as_deref(), strict, &surroundings, &mut out)?;
+            out.flush()?;
+            Ok(code)
+        }
+    }
+}
+
+/// Panics are survived, and told by their place alone: their text may quote a request.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(place) => log::error!("panic at {place}"),
+        None => log::error!("panic"),
+    }));
+}

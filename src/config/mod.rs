@@ -3,11 +3,30 @@
 //! `raw` mirrors what the user typed, `resolved` is what the program uses, `load` is the only way
 //! from one to the other and the only file that knows the YAML crate.
 
+mod client_keys;
+pub mod diagnostic;
+mod expand;
+mod infer;
+pub mod load;
+mod path;
+mod providers;
+mod raw;
+mod resolve;
 pub mod resolved;
+mod rules;
 pub mod secret;
+pub mod source;
+mod suggest;
+pub mod table;
+mod typed;
+mod vocabulary;
 
+pub use diagnostic::{Diagnostic, Severity};
+pub use load::{Loaded, parse};
 pub use resolved::{
     Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, ModelName, ModelSource, Retries, Rule, RuleTarget,
     Schedule, TimeLimits,
 };
 pub use secret::{Fingerprint, Secret};
+pub use source::{Source, SourceError, find_source, read_file};
+pub use table::table;

@@ -1,0 +1,277 @@
+//! One entry of `providers` becomes a [`Channel`], or is switched off with a reason.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use url::Url;
+
+use super::diagnostic::Report;
+use super::expand::Unset;
+use super::infer::{Inferred, Signs, engine_names, infer};
+use super::path::KeyPath;
+use super::raw::{Others, PROVIDER, PROVIDER_PREFERENCES, RawProvider, RawProviderPreferences};
+use super::resolved::{Channel, ChannelId, Dialect, ModelName, ModelSource, TimeLimits};
+use super::secret::Secret;
+use super::suggest::{did_you_mean, quoted};
+use super::typed::{Pairs, Texts, Typed, kind};
+
+const OFF: &str = "this provider is switched off";
+
+/// What one entry came to.
+pub(super) enum Outcome {
+    /// A channel.
+    On(Channel),
+    /// Not used. What is known of it helps to explain the rules that name it.
+    Off {
+        /// Its name, if it has one.
+        name: Option<String>,
+        /// The aliases that it would have offered.
+        aliases: Vec<Arc<str>>,
+    },
+}
+
+/// What all entries have in common.
+pub(super) struct Surroundings<'a> {
+    pub unset: &'a [Unset],
+    pub limits: TimeLimits,
+}
+
+/// Resolves the entry at `place`.
+pub(super) fn resolve(
+    entry: &Value,
+    place: &KeyPath,
+    id: ChannelId,
+    around: &Surroundings,
+    report: &mut Report,
+) -> Outcome {
+    let mark = report.mark();
+    if !entry.is_object() {
+        report
+            .error(place, format!("expected a mapping with provider, base_url and api, found {}; {OFF}", kind(entry)));
+        return Outcome::Off { name: None, aliases: Vec::new() };
+    }
+    let raw = RawProvider::deserialize_from(entry);
+    let preferences: RawProviderPreferences = section(&raw.preferences, place, report);
+    PROVIDER.check(&raw.others, place, report);
+    PROVIDER_PREFERENCES.check(&preferences.others, &place.key("preferences"), report);
+
+    let name = name(&raw, place, report);
+    let (dialect, base_url) = address(&raw, place, report);
+    let keys = keys(raw.api, &raw.others, place, around.unset, report);
+    let models = raw.model.take("model", place, report).map(|pairs| models(pairs, place, report)).unwrap_or_default();
+    let tools = raw.tools.take("tools", place, report).is_none_or(|flag| flag.0);
+    let stream_usage =
+        preferences.stream_usage.take("stream_usage", &place.key("preferences"), report).is_none_or(|flag| flag.0);
+
+    let is_broken = report.conclude(mark, OFF);
+    match (name, dialect, base_url) {
+        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => Outcome::On(Channel {
+            id,
+            name: name.into(),
+            dialect,
+            base_url,
+            keys,
+            models: if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) },
+            tools,
+            stream_usage,
+            limits: around.limits,
+        }),
+        (name, dialect, _) => {
+            if let Some(dialect) = dialect.filter(|dialect| !is_broken && !dialect.is_spoken()) {
+                report.warning(place, format!("speaks {}, which is not available yet; {OFF}", dialect.name()));
+            }
+            Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() }
+        }
+    }
+}
+
+impl RawProvider {
+    /// Never fails: every field keeps its own mistake.
+    fn deserialize_from(entry: &Value) -> Self {
+        serde::Deserialize::deserialize(entry).unwrap_or_default()
+    }
+}
+
+/// A `preferences` mapping; anything else is an error, except nothing at all.
+pub(super) fn section<T: serde::de::DeserializeOwned + Default>(
+    value: &Value,
+    place: &KeyPath,
+    report: &mut Report,
+) -> T {
+    match value {
+        Value::Null => T::default(),
+        Value::Object(_) => T::deserialize(value).unwrap_or_default(),
+        other => {
+            report.error(&place.key("preferences"), format!("expected a mapping, found {}", kind(other)));
+            T::default()
+        }
+    }
+}
+
+fn name(raw: &RawProvider, place: &KeyPath, report: &mut Report) -> Option<String> {
+    if raw.provider.is_absent() {
+        PROVIDER.missing("provider", &raw.others, place, report);
+    }
+    let name = raw.provider.clone().take("provider", place, report)?.0.trim().to_owned();
+    if name.is_empty() {
+        report.error(&place.key("provider"), "the name is empty");
+        return None;
+    }
+    if name.contains('/') {
+        report.warning(
+            &place.key("provider"),
+            "rules end a provider name at the first slash and will never find this one",
+        );
+    }
+    Some(name)
+}
+
+/// The dialect and where to send requests.
+fn address(raw: &RawProvider, place: &KeyPath, report: &mut Report) -> (Option<Dialect>, Option<Url>) {
+    let engine = raw.engine.clone().take("engine", place, report);
+    let written = raw.base_url.clone().take("base_url", place, report);
+    let url = written.as_ref().and_then(|text| match parse_url(text.0.trim()) {
+        Ok(url) => Some(url),
+        Err(message) => {
+            report.error(&place.key("base_url"), message);
+            None
+        }
+    });
+    let dialect = infer(&Signs {
+        engine: engine.as_ref().map(|text| text.0.as_str()),
+        base_url: url.as_ref(),
+        has_service_account: !raw.project_id.is_absent() && !raw.private_key.is_absent(),
+        has_cloudflare_account: !raw.cf_account_id.is_absent(),
+    });
+    let dialect = match dialect {
+        Inferred::Dialect(dialect) => dialect,
+        Inferred::Foreign(name) => {
+            report.warning(place, format!("speaks {name}, which is not available; {OFF}"));
+            return (None, url);
+        }
+        Inferred::Unknown => {
+            let engine = engine.map(|text| text.0).unwrap_or_default();
+            let hint = did_you_mean(&engine, engine_names());
+            let names: Vec<_> = Dialect::ALL.iter().map(|(_, name)| *name).collect();
+            report.error(
+                &place.key("engine"),
+                format!("unknown engine {}{hint} (there are {})", quoted(&engine), names.join(", ")),
+            );
+            return (None, url);
+        }
+    };
+    if raw.base_url.is_absent() {
+        let default = match dialect {
+            Dialect::Vertex => Url::parse("https://aiplatform.googleapis.com/").ok(),
+            Dialect::Cloudflare => Url::parse("https://api.cloudflare.com/").ok(),
+            _ => None,
+        };
+        if default.is_none() {
+            PROVIDER.missing("base_url", &raw.others, place, report);
+        }
+        return (Some(dialect), default);
+    }
+    (Some(dialect), url)
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    const EXPECTED: &str = "expected a full address such as https://api.openai.com/v1/chat/completions";
+    if text.is_empty() {
+        return Err(format!("is empty; {EXPECTED}"));
+    }
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty()) => {
+            Ok(url)
+        }
+        // `api.openai.com:443/v1` reads as a scheme, too, hence not only the errors.
+        _ => Err(match without_scheme(text) {
+            Some(url) => format!("{EXPECTED}; did you mean {url}?"),
+            None => EXPECTED.to_owned(),
+        }),
+    }
+}
+
+/// The address with `https://` in front, if that makes one. Only host and path are shown.
+fn without_scheme(text: &str) -> Option<String> {
+    if text.contains("://") {
+        return None;
+    }
+    let url = Url::parse(&format!("https://{}", text.trim_start_matches('/'))).ok()?;
+    let host = url.host_str()?;
+    let is_local = host == "localhost" || url.port().is_some();
+    let plausible = is_local || (host.contains('.') && super::suggest::shown(text) == text);
+    let scheme = if is_local { "http" } else { "https" };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    (plausible && url.username().is_empty()).then(|| format!("{scheme}://{host}{port}{}", url.path()))
+}
+
+fn keys(api: Typed<Texts>, others: &Others, place: &KeyPath, unset: &[Unset], report: &mut Report) -> Vec<Secret> {
+    if api.is_absent() {
+        // No key is fine for many local upstreams, but not when one was clearly meant.
+        if others.keys().any(|other| PROVIDER.meant_by(other) == Some("api")) {
+            PROVIDER.missing("api", others, place, report);
+        }
+        return Vec::new();
+    }
+    let Some(Texts(texts)) = api.take("api", place, report) else { return Vec::new() };
+    let at = place.key("api");
+    let written = texts.len();
+    let keys: Vec<&str> = texts.iter().map(|key| key.trim()).filter(|key| !key.is_empty()).collect();
+    if keys.len() < written || written == 0 {
+        let reason = empty_because(&at, unset);
+        if keys.is_empty() {
+            report.error(&at, format!("{reason}; leave `api` out if the upstream wants no key"));
+        } else {
+            report.warning(&at, format!("{reason}; the other keys are used"));
+        }
+    }
+    if keys.iter().any(|key| key.chars().any(|c| !matches!(c, ' '..='~'))) {
+        report.error(
+            &at,
+            "a key contains characters that cannot be sent, such as a line break or a letter with an accent",
+        );
+    }
+    keys.into_iter().map(Secret::new).collect()
+}
+
+/// Why a value at or below `place` is empty.
+pub(super) fn empty_because(place: &KeyPath, unset: &[Unset]) -> String {
+    match unset.iter().find(|unset| unset.path.steps().starts_with(place.steps())) {
+        Some(Unset { variable, set_but_empty: true, .. }) => {
+            format!("is empty, because the environment variable {variable} is")
+        }
+        Some(Unset { variable, .. }) => format!("is empty, because the environment variable {variable} is not set"),
+        None => "is empty".to_owned(),
+    }
+}
+
+fn models(Pairs(pairs): Pairs, place: &KeyPath, report: &mut Report) -> Vec<ModelName> {
+    let place = place.key("model");
+    let mut models: Vec<ModelName> = Vec::new();
+    let mut position_of: HashMap<Arc<str>, usize> = HashMap::new();
+    for pair in pairs {
+        let at = place.join(&pair.below);
+        let upstream: Arc<str> = pair.name.trim().into();
+        let alias: Arc<str> = pair.value.as_deref().map_or_else(|| Arc::clone(&upstream), |alias| alias.trim().into());
+        if upstream.is_empty() || alias.is_empty() {
+            report.error(&at, "a model name is empty");
+            continue;
+        }
+        let model = ModelName { alias: Arc::clone(&alias), upstream };
+        match position_of.get(&alias).and_then(|position| models.get_mut(*position)) {
+            Some(earlier) => {
+                if *earlier != model {
+                    report
+                        .warning(&at, format!("{} was given to another model above; this one counts", quoted(&alias)));
+                }
+                *earlier = model;
+            }
+            None => {
+                position_of.insert(alias, models.len());
+                models.push(model);
+            }
+        }
+    }
+    models
+}

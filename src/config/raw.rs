@@ -1,0 +1,312 @@
+//! What the user typed, key by key. Nothing in here has been checked beyond its type.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::typed::{ByteSize, Flag, FlagOrCount, Pairs, Text, Texts, Typed};
+
+/// Keys that are not fields of their structure: unknown ones, and those that have no effect yet.
+pub type Others = BTreeMap<String, Value>;
+
+/// The whole file.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawConfig {
+    /// Where requests can go.
+    pub providers: Value,
+    /// Who may use the gateway.
+    pub api_keys: Value,
+    /// Settings of the gateway as a whole.
+    pub preferences: Value,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// `preferences` at the top.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawPreferences {
+    /// Larger request bodies are refused: a number of bytes, `20MB` or `20MiB`.
+    pub max_request_body_bytes: Typed<ByteSize>,
+    /// Limit per client key. Not enforced yet.
+    pub rate_limit: Typed<Value>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// One entry of `providers`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawProvider {
+    /// Its name in rules and statistics.
+    pub provider: Typed<Text>,
+    /// The full address of the endpoint.
+    pub base_url: Typed<Text>,
+    /// One key or several; none at all for an upstream that wants none.
+    pub api: Typed<Texts>,
+    /// The models it offers, each `name` or `upstream: alias`.
+    pub model: Typed<Pairs>,
+    /// False: it cannot use tools.
+    pub tools: Typed<Flag>,
+    /// The wire format, when the address does not tell.
+    pub engine: Typed<Text>,
+    /// Vertex: the Google Cloud project.
+    pub project_id: Typed<Value>,
+    /// Vertex: the key of the service account.
+    pub private_key: Typed<Value>,
+    /// Vertex: the address of the service account.
+    pub client_email: Typed<Value>,
+    /// Vertex: one region or several.
+    pub region: Typed<Value>,
+    /// Cloudflare Workers AI: the account.
+    pub cf_account_id: Typed<Value>,
+    /// Amazon Bedrock: the access key.
+    pub aws_access_key: Typed<Value>,
+    /// Amazon Bedrock: the secret key.
+    pub aws_secret_key: Typed<Value>,
+    /// Amazon Bedrock: the session token.
+    pub aws_session_token: Typed<Value>,
+    /// Anything worth remembering; ignored.
+    pub notes: Typed<Value>,
+    /// How it is used.
+    pub preferences: Value,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// `preferences` of a provider.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawProviderPreferences {
+    /// False: streams are not asked for usage unless the client asks.
+    pub stream_usage: Typed<Flag>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// One entry of `api_keys`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawApiKey {
+    /// What the client sends.
+    pub api: Typed<Texts>,
+    /// What it may use, each `rule` or `rule: weight`; everything when left out.
+    pub model: Typed<Pairs>,
+    /// `admin`, or a name for people.
+    pub role: Typed<Text>,
+    /// How its requests are spread and limited.
+    pub preferences: Value,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// `preferences` of a client key.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawApiKeyPreferences {
+    /// In which order matching channels are tried.
+    #[serde(rename = "SCHEDULING_ALGORITHM")]
+    pub schedule: Typed<Text>,
+    /// Whether, or how often, a failed request is tried elsewhere.
+    #[serde(rename = "AUTO_RETRY")]
+    pub retries: Typed<FlagOrCount>,
+    /// Limit, such as `60/min`. Not enforced yet.
+    #[serde(rename = "RATE_LIMIT")]
+    pub rate_limit_in_capitals: Typed<Value>,
+    /// The same under its newer name.
+    pub rate_limit: Typed<Value>,
+    /// True: prompts are checked before they are forwarded. Not enforced yet.
+    #[serde(rename = "ENABLE_MODERATION")]
+    pub moderation: Typed<Flag>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// Which keys a mapping may have.
+pub struct Vocabulary {
+    /// Fields of the structure.
+    pub used: &'static [&'static str],
+    /// Known from elsewhere, without an effect here so far.
+    pub without_effect: &'static [&'static str],
+    /// What people write instead, and what they mean.
+    pub synonyms: &'static [(&'static str, &'static str)],
+}
+
+/// Keys at the top.
+pub const TOP: Vocabulary = Vocabulary {
+    used: &["providers", "api_keys", "preferences"],
+    without_effect: &["video_providers", "ENABLE_MODERATION"],
+    synonyms: &[
+        ("channels", "providers"),
+        ("upstreams", "providers"),
+        ("keys", "api_keys"),
+        ("apis", "api_keys"),
+        ("tokens", "api_keys"),
+        ("settings", "preferences"),
+        ("config", "preferences"),
+    ],
+};
+
+/// Keys of `preferences` at the top.
+pub const PREFERENCES: Vocabulary = Vocabulary {
+    used: &["max_request_body_bytes", "rate_limit"],
+    without_effect: &[
+        "model_timeout",
+        "timeout_policy",
+        "keepalive_interval",
+        "cooldown_period",
+        "error_triggers",
+        "proxy",
+        "model_price",
+    ],
+    synonyms: &[("max_body_size", "max_request_body_bytes"), ("timeout", "model_timeout")],
+};
+
+/// Keys of one entry of `providers`.
+pub const PROVIDER: Vocabulary = Vocabulary {
+    used: &[
+        "provider",
+        "base_url",
+        "api",
+        "model",
+        "tools",
+        "engine",
+        "project_id",
+        "private_key",
+        "client_email",
+        "region",
+        "cf_account_id",
+        "aws_access_key",
+        "aws_secret_key",
+        "aws_session_token",
+        "notes",
+        "preferences",
+    ],
+    without_effect: &[
+        "image",
+        "exclude_endpoints",
+        "only_request_types",
+        "exclude_request_types",
+        "exclude_request_rules",
+        "max_request_body_bytes",
+    ],
+    synonyms: &[
+        ("key", "api"),
+        ("keys", "api"),
+        ("api_key", "api"),
+        ("api_keys", "api"),
+        ("apikey", "api"),
+        ("token", "api"),
+        ("name", "provider"),
+        ("id", "provider"),
+        ("url", "base_url"),
+        ("baseurl", "base_url"),
+        ("base-url", "base_url"),
+        ("api_base", "base_url"),
+        ("endpoint", "base_url"),
+        ("host", "base_url"),
+        ("models", "model"),
+        ("type", "engine"),
+        ("format", "engine"),
+        ("tool", "tools"),
+        ("note", "notes"),
+        ("email", "client_email"),
+        ("account_id", "cf_account_id"),
+    ],
+};
+
+/// Keys of `preferences` of a provider.
+pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
+    used: &["stream_usage"],
+    without_effect: &[
+        "api_key_rate_limit",
+        "api_key_cooldown_period",
+        "api_key_rate_limit_cooldown_period",
+        "api_key_quota_cooldown_period",
+        "api_key_schedule_algorithm",
+        "model_timeout",
+        "timeout_policy",
+        "keepalive_interval",
+        "cooldown_period",
+        "proxy",
+        "headers",
+        "passthrough_request_headers",
+        "post_body_parameter_overrides",
+        "exclude_endpoints",
+        "max_request_body_bytes",
+        "search_defaults",
+        "responses_stream_commit_policy",
+        "access_key",
+        "secret_key",
+    ],
+    synonyms: &[("timeout", "model_timeout"), ("header", "headers")],
+};
+
+/// Keys of one entry of `api_keys`.
+pub const API_KEY: Vocabulary = Vocabulary {
+    used: &["api", "model", "role", "preferences"],
+    without_effect: &["weights"],
+    synonyms: &[
+        ("key", "api"),
+        ("keys", "api"),
+        ("api_key", "api"),
+        ("apikey", "api"),
+        ("token", "api"),
+        ("models", "model"),
+        ("rules", "model"),
+        ("roles", "role"),
+    ],
+};
+
+/// Keys of `preferences` of a client key.
+pub const API_KEY_PREFERENCES: Vocabulary = Vocabulary {
+    used: &["SCHEDULING_ALGORITHM", "AUTO_RETRY", "RATE_LIMIT", "rate_limit", "ENABLE_MODERATION"],
+    without_effect: &["credits", "created_at"],
+    synonyms: &[
+        ("SCHEDULE", "SCHEDULING_ALGORITHM"),
+        ("SCHEDULING", "SCHEDULING_ALGORITHM"),
+        ("algorithm", "SCHEDULING_ALGORITHM"),
+        ("RETRY", "AUTO_RETRY"),
+        ("RETRIES", "AUTO_RETRY"),
+        ("moderation", "ENABLE_MODERATION"),
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Every key of the vocabulary that is a field must not end up among the others.
+    fn others<T: serde::de::DeserializeOwned>(words: &Vocabulary, others: fn(T) -> Others) -> Vec<String> {
+        let all: Others = words.used.iter().map(|key| ((*key).to_owned(), json!(null))).collect();
+        others(serde_json::from_value(json!(all)).unwrap()).into_keys().collect()
+    }
+
+    #[test]
+    fn vocabularies_and_structures_agree() {
+        assert_eq!(others(&TOP, |raw: RawConfig| raw.others), [""; 0]);
+        assert_eq!(others(&PREFERENCES, |raw: RawPreferences| raw.others), [""; 0]);
+        assert_eq!(others(&PROVIDER, |raw: RawProvider| raw.others), [""; 0]);
+        assert_eq!(others(&PROVIDER_PREFERENCES, |raw: RawProviderPreferences| raw.others), [""; 0]);
+        assert_eq!(others(&API_KEY, |raw: RawApiKey| raw.others), [""; 0]);
+        assert_eq!(others(&API_KEY_PREFERENCES, |raw: RawApiKeyPreferences| raw.others), [""; 0]);
+    }
+
+    #[test]
+    fn synonyms_mean_known_keys() {
+        for words in [&TOP, &PREFERENCES, &PROVIDER, &PROVIDER_PREFERENCES, &API_KEY, &API_KEY_PREFERENCES] {
+            for (synonym, meant) in words.synonyms {
+                assert!(words.used.contains(meant) || words.without_effect.contains(meant), "{synonym}");
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The whole document becomes a [`Config`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client_keys::{self, not_enforced};
+use super::diagnostic::Report;
+use super::expand::Unset;
+use super::path::KeyPath;
+use super::providers::{self, Outcome, Surroundings, section};
+use super::raw::{PREFERENCES, RawConfig, RawPreferences, TOP};
+use super::resolved::{ChannelId, Config, TimeLimits};
+use super::rules::Catalogue;
+use super::typed::kind;
+
+const DEFAULT_MAX_REQUEST_BODY_BYTES: usize = 32 << 20;
+
+/// The configuration, unless nothing could be done with it.
+pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, report: &mut Report) -> Option<Config> {
+    let top = KeyPath::default();
+    if !document.is_object() {
+        let found = kind(document);
+        report.error(&top, format!("expected a mapping with the keys providers and api_keys, found {found}"));
+        return None;
+    }
+    let raw = RawConfig::deserialize(document).unwrap_or_default();
+    TOP.check(&raw.others, &top, report);
+    for Unset { path, variable, .. } in unset.iter().filter(|unset| !unset.set_but_empty) {
+        report.warning(path, format!("the environment variable {variable} is not set; nothing is put in its place"));
+    }
+
+    let preferences: RawPreferences = section(&raw.preferences, &top, report);
+    let place = top.key("preferences");
+    PREFERENCES.check(&preferences.others, &place, report);
+    not_enforced(&preferences.rate_limit, "rate_limit", &place, report);
+    let max_request_body_bytes = preferences
+        .max_request_body_bytes
+        .take("max_request_body_bytes", &place, report)
+        .map_or(DEFAULT_MAX_REQUEST_BODY_BYTES, |size| size.0);
+
+    let around = Surroundings { unset, limits: TimeLimits::with_patience(patience) };
+    let place = top.key("providers");
+    let mut channels = Vec::new();
+    let mut catalogue = Catalogue::default();
+    let providers = list(&raw.providers, "providers", "provider", &raw, report);
+    for (index, entry) in providers.iter().flat_map(|entries| entries.iter()).enumerate() {
+        match providers::resolve(entry, &place.index(index), ChannelId(channels.len()), &around, report) {
+            Outcome::On(channel) => {
+                catalogue.add(&channel);
+                channels.push(Arc::new(channel));
+            }
+            Outcome::Off { name, aliases } => catalogue.add_off(name, aliases),
+        }
+    }
+    if providers.is_some() && channels.is_empty() {
+        report.error(&place, "no usable provider is left, so the gateway cannot start");
+    }
+
+    let entries = list(&raw.api_keys, "api_keys", "api", &raw, report);
+    let place = top.key("api_keys");
+    let client_keys = client_keys::resolve(entries.unwrap_or_default(), &place, &catalogue, unset, report);
+    if entries.is_some() && client_keys.is_empty() {
+        report.error(&place, "no usable key is left, so nobody could use the gateway and it cannot start");
+    }
+    (!channels.is_empty() && !client_keys.is_empty()).then_some(Config {
+        channels,
+        client_keys,
+        max_request_body_bytes,
+    })
+}
+
+/// The entries of a list at the top.
+fn list<'a>(
+    value: &'a Value,
+    key: &'static str,
+    first: &str,
+    raw: &RawConfig,
+    report: &mut Report,
+) -> Option<&'a [Value]> {
+    let top = KeyPath::default();
+    match value {
+        Value::Array(entries) => return Some(entries),
+        Value::Null => TOP.missing(key, &raw.others, &top, report),
+        other => report.error(
+            &top.key(key),
+            format!("expected a list, each entry beginning with `- {first}:`, found {}", kind(other)),
+        ),
+    }
+    None
+}
