@@ -11,6 +11,7 @@ use std::pin::Pin;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::error::InternalError;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{Error, HttpResponse};
@@ -66,23 +67,27 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let http_request = request.request().clone();
-        let answer = (request.method() != Method::OPTIONS).then(|| self.inner.call(request));
-        Box::pin(async move {
-            let mut response = match answer {
-                None => ServiceResponse::new(http_request.clone(), preflight(http_request.headers())),
-                Some(answer) => match AssertUnwindSafe(answer).catch_unwind().await {
-                    Ok(Ok(response)) => response.map_into_boxed_body(),
-                    Ok(Err(error)) => ServiceResponse::from_err(error, http_request),
-                    Err(_) => {
-                        let message = "the gateway failed over this request; its log says where";
-                        let failure = Failure::new(FailureKind::Internal, message);
-                        ServiceResponse::new(http_request, error_response(&failure))
-                    }
-                },
-            };
+        if request.method() == Method::OPTIONS {
+            let mut response = preflight(request.headers());
             finish(response.headers_mut());
-            Ok(response)
+            return Box::pin(ready(Ok(request.into_response(response))));
+        }
+        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        Box::pin(async move {
+            let mut failed = match answer.await {
+                Ok(Ok(mut response)) => {
+                    finish(response.headers_mut());
+                    return Ok(response.map_into_boxed_body());
+                }
+                Ok(Err(error)) => error.error_response(),
+                Err(_) => {
+                    let message = "the gateway failed over this request; its log says where";
+                    error_response(&Failure::new(FailureKind::Internal, message))
+                }
+            };
+            finish(failed.headers_mut());
+            // The request is gone; as an error the response needs none.
+            Err(InternalError::from_response("answered", failed).into())
         })
     }
 }
