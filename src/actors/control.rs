@@ -12,6 +12,7 @@ use crate::config::{ChannelId, ClientKey, Config};
 
 use super::health::HealthBoard;
 use super::messages::{Dispatch, Granted, ListModels, Ticket};
+use super::outbox;
 use super::provider::ProviderActor;
 use super::router::Router;
 
@@ -89,7 +90,7 @@ impl Control {
     ///
     /// The client may not use the model, or nothing is left to try.
     pub async fn lease(self: &Arc<Self>, ticket: Ticket) -> Result<Granted, Failure> {
-        let answer = self.ask(|router, reply| router.do_send(Dispatch { ticket: ticket.clone(), reply }));
+        let answer = self.ask(|control, reply| outbox::put(control, Dispatch { ticket: ticket.clone(), reply }));
         answer.await.unwrap_or_else(Err)
     }
 
@@ -99,13 +100,13 @@ impl Control {
     ///
     /// Only when the Router keeps dying.
     pub async fn models(self: &Arc<Self>, client: &Arc<ClientKey>) -> Result<Vec<Arc<str>>, Failure> {
-        self.ask(|router, reply| router.do_send(ListModels { client: Arc::clone(client), reply })).await
+        self.ask(|control, reply| control.router().do_send(ListModels { client: Arc::clone(client), reply })).await
     }
 
-    async fn ask<T>(self: &Arc<Self>, question: impl Fn(&Addr<Router>, oneshot::Sender<T>)) -> Result<T, Failure> {
+    async fn ask<T>(self: &Arc<Self>, question: impl Fn(&Arc<Self>, oneshot::Sender<T>)) -> Result<T, Failure> {
         for _ in 0..TRIES {
             let (reply, answer) = oneshot::channel();
-            question(&self.router(), reply);
+            question(self, reply);
             if let Ok(answer) = answer.await {
                 return Ok(answer);
             }

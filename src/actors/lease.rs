@@ -1,16 +1,13 @@
 //! The right to make one attempt at one channel with one key.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix::Addr;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::canon::FailureKind;
 use crate::config::Channel;
 use crate::upstream::Target;
-
-use super::messages::Settle;
-use super::provider::ProviderActor;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +26,16 @@ pub struct Lease {
     line: Arc<Line>,
     key: usize,
     upstream_model: Arc<str>,
-    owner: Arc<Addr<ProviderActor>>,
     granted: Instant,
     outcome: Outcome,
+}
+
+/// A lease gives itself back; sent exactly once.
+pub struct Settle {
+    /// How the attempt ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A channel with a target for each of its keys.
@@ -40,6 +44,10 @@ pub struct Line {
     pub channel: Arc<Channel>,
     /// By position in the key ring.
     pub targets: Vec<KeyTarget>,
+    /// Where leases go back. A queue that its owner looks into before every decision, and not its
+    /// mailbox: an outcome matters to the next decision only, and waking a thread for each costs
+    /// more than the rest of it. It never holds more than the leases that are out.
+    pub settled: UnboundedSender<Settle>,
 }
 
 /// The endpoint for one key.
@@ -51,14 +59,8 @@ pub struct KeyTarget {
 }
 
 impl Lease {
-    pub(super) fn new(
-        line: Arc<Line>,
-        key: usize,
-        upstream_model: Arc<str>,
-        owner: Arc<Addr<ProviderActor>>,
-        now: Instant,
-    ) -> Self {
-        Self { line, key, upstream_model, owner, granted: now, outcome: Outcome::Cancelled }
+    pub(super) fn new(line: Arc<Line>, key: usize, upstream_model: Arc<str>, now: Instant) -> Self {
+        Self { line, key, upstream_model, granted: now, outcome: Outcome::Cancelled }
     }
 
     /// The channel that answers.
@@ -94,6 +96,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.owner.do_send(Settle { outcome: self.outcome, took: self.granted.elapsed() });
+        // An owner that is gone has no use for the outcome.
+        let _ = self.line.settled.send(Settle { outcome: self.outcome, took: self.granted.elapsed() });
     }
 }

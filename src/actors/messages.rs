@@ -1,7 +1,6 @@
 //! What the actors say to each other. Each message carries its reply channel, if it has a reply.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -10,7 +9,7 @@ use crate::canon::{Failure, Next};
 use crate::config::{ChannelId, ClientKey, ModelName};
 use crate::routing::{Attempted, Plan};
 
-use super::lease::{Lease, Outcome};
+use super::lease::Lease;
 
 /// Everything that scheduling knows of one request. Travels with it from attempt to attempt.
 #[derive(Clone)]
@@ -54,6 +53,11 @@ pub struct Dispatch {
     pub reply: oneshot::Sender<Result<Granted, Failure>>,
 }
 
+/// All requests of one worker that wanted a lease at about the same time.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DispatchBatch(pub Vec<Dispatch>);
+
 /// A client wants to know what it may use.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -62,16 +66,6 @@ pub struct ListModels {
     pub client: Arc<ClientKey>,
     /// Where the aliases go.
     pub reply: oneshot::Sender<Vec<Arc<str>>>,
-}
-
-/// A lease gives itself back to its ProviderActor; sent exactly once.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Settle {
-    /// How the attempt ended.
-    pub outcome: Outcome,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// A list of models was asked for, and this came back to the ProviderActor.

@@ -10,6 +10,7 @@ pub mod control;
 pub mod health;
 pub mod lease;
 pub mod messages;
+mod outbox;
 pub mod provider;
 pub mod router;
 pub mod stats;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 use crate::canon::Failure;
 use crate::config::{Channel, ModelName, ModelSource, Secret, TimeLimits};
 use crate::routing::KeyRing;
@@ -13,14 +15,16 @@ use crate::upstream::{Endpoint, InvalidTarget, Target, list_models};
 
 use super::control::Control;
 use super::health::ChannelHealth;
-use super::lease::{KeyTarget, Lease, Line};
-use super::messages::{AnnounceModels, Crash, Discovered, Dispatch, ModelsChanged, Settle};
+use super::lease::{KeyTarget, Lease, Line, Settle};
+use super::messages::{AnnounceModels, Crash, Discovered, Dispatch, ModelsChanged};
 
 /// A discovered list of models is asked for again after this time.
 const REFRESH: Duration = Duration::from_secs(3600);
 /// The pause after a first failed discovery; doubles up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_secs(600);
+/// Given back leases are noticed at least this often, also while nobody wants a new one.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause before an actor that panicked takes messages again.
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,8 +35,9 @@ pub struct ProviderActor {
     ring: KeyRing,
     health: Arc<ChannelHealth>,
     control: Arc<Control>,
+    settled: UnboundedReceiver<Settle>,
     discovery: Option<Discovery>,
-    address: Option<Arc<Addr<Self>>>,
+    address: Option<Addr<Self>>,
 }
 
 /// What is needed to ask for models, and what came of it.
@@ -69,7 +74,9 @@ impl ProviderActor {
             }
         };
         let ring = KeyRing::new(channel.keys.len());
-        Ok(Self { line: Arc::new(Line { channel, targets }), ring, health, control, discovery, address: None })
+        let (sender, settled) = unbounded_channel();
+        let line = Arc::new(Line { channel, targets, settled: sender });
+        Ok(Self { line, ring, health, control, settled, discovery, address: None })
     }
 
     /// Answers the worker with a lease, or passes the request on when no key is left for it.
@@ -79,10 +86,10 @@ impl ProviderActor {
         let is_tried = |key| attempts.iter().any(|attempt| attempt.channel == channel && attempt.key == key);
         let model = dispatch.ticket.plan.as_ref().and_then(|plan| plan.current());
         let model = model.map(|candidate| Arc::clone(&candidate.upstream_model));
-        match (self.ring.pick(is_tried), model, &self.address) {
-            (Some(key), Some(model), Some(address)) => {
+        match (self.ring.pick(is_tried), model) {
+            (Some(key), Some(model)) => {
                 self.health.grant();
-                let lease = Lease::new(Arc::clone(&self.line), key, model, Arc::clone(address), now);
+                let lease = Lease::new(Arc::clone(&self.line), key, model, now);
                 // A worker that is gone drops the lease, which settles itself.
                 let _ = dispatch.reply.send(Ok((lease, dispatch.ticket)));
             }
@@ -92,6 +99,13 @@ impl ProviderActor {
                 }
                 self.control.router().do_send(dispatch);
             }
+        }
+    }
+
+    /// Takes back the leases that were given back since the last look.
+    fn take_back(&mut self) {
+        while let Ok(settle) = self.settled.try_recv() {
+            self.health.settle(settle.outcome);
         }
     }
 
@@ -154,8 +168,9 @@ impl Actor for ProviderActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        self.address = Some(Arc::new(context.address()));
+        self.address = Some(context.address());
         self.discover();
+        context.run_interval(LOOK_INTERVAL, |actor, _| actor.take_back());
     }
 }
 
@@ -169,15 +184,10 @@ impl Handler<Dispatch> for ProviderActor {
     type Result = ();
 
     fn handle(&mut self, dispatch: Dispatch, context: &mut Context<Self>) {
-        self.surviving(context, |actor| actor.grant(dispatch, Instant::now()));
-    }
-}
-
-impl Handler<Settle> for ProviderActor {
-    type Result = ();
-
-    fn handle(&mut self, settle: Settle, context: &mut Context<Self>) {
-        self.surviving(context, |actor| actor.health.settle(settle.outcome));
+        self.surviving(context, |actor| {
+            actor.take_back();
+            actor.grant(dispatch, Instant::now());
+        });
     }
 }
 

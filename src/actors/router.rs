@@ -9,7 +9,7 @@ use crate::config::{ChannelId, ModelSource};
 use crate::routing::Switchboard;
 
 use super::control::Control;
-use super::messages::{AnnounceModels, Crash, Dispatch, ListModels, ModelsChanged};
+use super::messages::{AnnounceModels, Crash, Dispatch, DispatchBatch, ListModels, ModelsChanged};
 use super::provider::ProviderActor;
 
 /// Checks what a client may use, orders the channels, forwards requests to their actors and
@@ -99,6 +99,16 @@ impl Handler<Dispatch> for Router {
 
     fn handle(&mut self, dispatch: Dispatch, _: &mut Context<Self>) {
         self.route(dispatch);
+    }
+}
+
+impl Handler<DispatchBatch> for Router {
+    type Result = ();
+
+    fn handle(&mut self, DispatchBatch(dispatches): DispatchBatch, _: &mut Context<Self>) {
+        for dispatch in dispatches {
+            self.route(dispatch);
+        }
     }
 }
 
