@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::canon::{Failure, FailureKind};
@@ -16,7 +16,7 @@ use super::ChatStream;
 /// A chat request as the client sent it, with what the gateway needs to know of it.
 pub struct ChatRequest {
     body: Bytes,
-    fields: Vec<Field>,
+    places: Places,
     /// The alias that the client asks for.
     pub model: Arc<str>,
     /// Whether the answer is to be streamed.
@@ -29,11 +29,17 @@ pub struct ChatRequest {
     pub last_user_text: Option<String>,
 }
 
-/// Where a top-level field stands in the body.
-struct Field {
-    name: FieldName,
-    key: Range<usize>,
-    value: Range<usize>,
+/// Where in the body the fields stand that may have to change.
+#[derive(Default)]
+struct Places {
+    /// Behind the opening brace.
+    start: usize,
+    /// The value of `model`.
+    model: Range<usize>,
+    /// The value of `stream_options`.
+    stream_options: Option<Range<usize>>,
+    /// `tools` and `tool_choice` with their keys, and with the comma to a neighbour.
+    tools: Vec<Range<usize>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,60 +87,53 @@ impl ChatRequest {
     ///
     /// `InvalidRequest` for what is not JSON, names no model or names it more than once.
     pub fn parse(body: Bytes, text_chars: usize) -> Result<Self, Failure> {
-        let mut found = Found::default();
+        let mut found = Found::new(&body);
         let mut json = serde_json::Deserializer::from_slice(&body);
         let read = TopLevel { found: &mut found, want_text: text_chars > 0 }.deserialize(&mut json);
         read.and_then(|()| json.end()).map_err(|error| malformed(&error))?;
+        found.end(&body);
 
-        let start = body.as_ptr().addr();
-        let within = |part: &str| {
-            let from = part.as_ptr().addr().wrapping_sub(start);
-            from..from.wrapping_add(part.len())
-        };
-        let fields =
-            found.fields.iter().map(|(name, key, value)| Field { name: *name, key: within(key), value: within(value) });
-        let fields = fields.collect();
         let Some(model) = found.model else {
             return Err(invalid("the body names no model; add \"model\"").at("model"));
         };
         if !found.has_messages {
             return Err(invalid("the body has no messages; add \"messages\": [...]").at("messages"));
         }
+        let model = Arc::from(model);
         let last_user_text = found.last_user.and_then(|message| user_text(message, text_chars));
-        let (model, stream) = (Arc::from(model), found.stream);
-        let (wants_usage, choices) = (found.wants_usage, found.choices.unwrap_or(1));
-        Ok(Self { fields, model, stream, wants_usage, choices, last_user_text, body })
+        let (stream, wants_usage, choices) = (found.stream, found.wants_usage, found.choices.unwrap_or(1));
+        Ok(Self { places: found.places, model, stream, wants_usage, choices, last_user_text, body })
     }
 
     /// The body for one upstream; the client's own bytes when nothing has to change.
     pub fn for_upstream(&self, demands: Demands<'_>) -> Bytes {
-        let rename = demands.model != &*self.model;
-        let ask_usage = self.asks_usage_itself(demands);
-        let drop_tools = !demands.tools
-            && self.fields.iter().any(|field| matches!(field.name, FieldName::Tools | FieldName::ToolChoice));
-        if !rename && !ask_usage && !drop_tools {
-            return self.body.clone();
+        let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::new();
+        if demands.model != &*self.model {
+            edits.push((self.places.model.clone(), json_string(demands.model).into()));
         }
-        let mut out = BytesMut::with_capacity(self.body.len() + demands.model.len() + 64);
-        let mut put = |key: &[u8], value: &[u8]| {
-            out.extend_from_slice(if out.is_empty() { b"{" } else { b"," });
-            out.extend_from_slice(key);
-            out.extend_from_slice(b":");
-            out.extend_from_slice(value);
-        };
-        for field in &self.fields {
-            let (key, value) = (self.part(&field.key), self.part(&field.value));
-            match field.name {
-                FieldName::Model if rename => put(key, json_string(demands.model).as_bytes()),
-                FieldName::Tools | FieldName::ToolChoice if drop_tools => {}
-                FieldName::StreamOptions if ask_usage => put(key, with_usage(value).as_bytes()),
-                _ => put(key, value),
-            }
+        if self.asks_usage_itself(demands) {
+            edits.push(match &self.places.stream_options {
+                Some(place) => (place.clone(), with_usage(self.part(place)).into()),
+                None => (self.places.start..self.places.start, r#""stream_options":{"include_usage":true},"#.into()),
+            });
         }
-        if ask_usage && self.fields.iter().all(|field| field.name != FieldName::StreamOptions) {
-            put(b"\"stream_options\"", br#"{"include_usage":true}"#);
+        if !demands.tools {
+            edits.extend(self.places.tools.iter().map(|place| (place.clone(), Cow::Borrowed(""))));
         }
-        out.extend_from_slice(b"}");
+        if edits.is_empty() { self.body.clone() } else { self.edited(edits) }
+    }
+
+    fn edited(&self, mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Bytes {
+        edits.sort_unstable_by_key(|(place, _)| place.start);
+        let growth: usize = edits.iter().map(|(_, text)| text.len()).sum();
+        let mut out = BytesMut::with_capacity(self.body.len() + growth);
+        let mut from = 0;
+        for (place, text) in edits {
+            out.extend_from_slice(self.part(&(from..place.start)));
+            out.extend_from_slice(text.as_bytes());
+            from = place.end;
+        }
+        out.extend_from_slice(self.part(&(from..self.body.len())));
         out.freeze()
     }
 
@@ -161,8 +160,10 @@ fn malformed(error: &serde_json::Error) -> Failure {
     let text = error.to_string();
     let reason = text.split(" at line ").next().unwrap_or_default();
     let place = format!("line {} column {}", error.line(), error.column());
-    invalid(if reason.starts_with("invalid type") {
-        // serde's own sentence would repeat the value.
+    invalid(if reason.ends_with("expected a list of messages") {
+        // serde's own sentences would repeat the value.
+        format!("\"messages\" must be a list ({place})")
+    } else if reason.starts_with("invalid type") {
         format!("the body must be a JSON object ({place})")
     } else if error.is_data() {
         format!("{reason} ({place})")
@@ -182,20 +183,40 @@ fn with_usage(options: &[u8]) -> String {
     serde_json::Value::from(fields).to_string()
 }
 
-/// The text of a message's content: the string, or the last text part.
+/// The text of a message's content: the string, or the last text part; its first `chars`
+/// characters.
 fn user_text(message: &str, chars: usize) -> Option<String> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let content = message.get("content")?;
-    let text = match content.as_array() {
-        None => content.as_str()?,
-        Some(parts) => parts.iter().rev().find_map(|part| part.get("text")?.as_str())?,
+    #[derive(serde::Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        content: &'a RawValue,
+    }
+    #[derive(serde::Deserialize)]
+    struct Part<'a> {
+        #[serde(borrow)]
+        text: Option<Cow<'a, str>>,
+    }
+    let content = serde_json::from_str::<Message<'_>>(message).ok()?.content.get();
+    let text = match content.starts_with('"') {
+        true => serde_json::from_str::<JsonText<'_>>(content).ok()?.0,
+        false => serde_json::from_str::<Vec<Part<'_>>>(content).ok()?.into_iter().rev().find_map(|part| part.text)?,
     };
-    Some(text.chars().take(chars).collect())
+    let end = if text.len() <= chars { None } else { text.char_indices().nth(chars).map(|(at, _)| at) };
+    Some(match end {
+        Some(end) => text.get(..end)?.to_owned(),
+        None => text.into_owned(),
+    })
 }
 
-#[derive(Default)]
+/// What the walk over the body has found so far.
 struct Found<'a> {
-    fields: Vec<(FieldName, &'a str, &'a str)>,
+    /// Where the body begins in memory, to turn its parts into places.
+    body_start: usize,
+    places: Places,
+    /// Fields that may be there once only and were seen.
+    seen: Vec<FieldName>,
+    /// Where the tools field begins that was read last: it ends where the next field begins.
+    open_tools: Option<usize>,
     model: Option<Cow<'a, str>>,
     stream: bool,
     wants_usage: bool,
@@ -238,29 +259,79 @@ impl<'de> Visitor<'de> for TopLevel<'de, '_> {
             if name != FieldName::Model && key.eq_ignore_ascii_case("model") {
                 return Err(M::Error::custom(format!("\"{key}\" is not \"model\"; field names are in lower case")));
             }
-            if name != FieldName::Other && found.fields.iter().any(|(seen, ..)| *seen == name) {
-                return Err(M::Error::custom(format!("\"{key}\" is there twice; send it once")));
+            if name != FieldName::Other {
+                if found.seen.contains(&name) {
+                    return Err(M::Error::custom(format!("\"{key}\" is there twice; send it once")));
+                }
+                found.seen.push(name);
             }
-            let value: &RawValue = if name == FieldName::Messages && self.want_text {
-                let (raw, last_user) = map.next_value_seed(Messages)?;
-                found.last_user = last_user;
-                raw
-            } else {
-                map.next_value()?
-            };
-            found.read(name, value.get()).map_err(M::Error::custom)?;
-            found.fields.push((name, raw_key, value.get()));
+            found.begin(name, raw_key);
+            match name {
+                FieldName::Other => map.next_value::<IgnoredAny>().map(drop)?,
+                FieldName::Messages if self.want_text => found.last_user = map.next_value_seed(Messages)?,
+                _ => {
+                    let value = map.next_value::<&RawValue>()?.get();
+                    found.read(name, value).map_err(M::Error::custom)?;
+                }
+            }
         }
         Ok(())
     }
 }
 
 impl<'a> Found<'a> {
+    fn new(body: &[u8]) -> Self {
+        let start = body.iter().position(|byte| *byte == b'{').map_or(0, |brace| brace + 1);
+        Self {
+            body_start: body.as_ptr().addr(),
+            places: Places { start, ..Places::default() },
+            seen: Vec::with_capacity(8),
+            open_tools: None,
+            model: None,
+            stream: false,
+            wants_usage: false,
+            choices: None,
+            has_messages: false,
+            last_user: None,
+        }
+    }
+
+    fn place(&self, part: &str) -> Range<usize> {
+        let from = part.as_ptr().addr().wrapping_sub(self.body_start);
+        from..from.wrapping_add(part.len())
+    }
+
+    /// A field begins: the tools field before it ends here, comma included.
+    fn begin(&mut self, name: FieldName, raw_key: &str) {
+        let here = self.place(raw_key).start;
+        if let Some(from) = self.open_tools.take() {
+            self.places.tools.push(from..here);
+        }
+        if matches!(name, FieldName::Tools | FieldName::ToolChoice) {
+            self.open_tools = Some(here);
+        }
+        self.has_messages |= name == FieldName::Messages;
+    }
+
+    /// The last field ends. If that is a tools field, the comma that goes with it stands before it,
+    /// or before the tools field that it follows.
+    fn end(&mut self, body: &[u8]) {
+        let Some(mut from) = self.open_tools.take() else { return };
+        while let Some(before) = self.places.tools.pop_if(|place| place.end == from) {
+            from = before.start;
+        }
+        let kept = body.get(..from).unwrap_or_default().trim_ascii_end();
+        let kept = kept.strip_suffix(b",").unwrap_or(kept);
+        let close = body.iter().rposition(|byte| *byte == b'}').unwrap_or(from);
+        self.places.tools.push(kept.len()..close);
+    }
+
     fn read(&mut self, name: FieldName, value: &'a str) -> Result<(), &'static str> {
         match name {
             FieldName::Model => {
-                let text = |value: &'a str| serde_json::from_str::<JsonText<'a>>(value).ok();
-                let model = text(value).map(|text| text.0).filter(|model| !model.is_empty());
+                self.places.model = self.place(value);
+                let model = serde_json::from_str::<JsonText<'a>>(value).ok();
+                let model = model.map(|text| text.0).filter(|model| !model.is_empty());
                 self.model = Some(model.ok_or("\"model\" must be a string that is not empty")?);
             }
             FieldName::Stream => {
@@ -269,6 +340,7 @@ impl<'a> Found<'a> {
                     .unwrap_or(false);
             }
             FieldName::StreamOptions => {
+                self.places.stream_options = Some(self.place(value));
                 let options: Option<serde_json::Map<String, serde_json::Value>> =
                     serde_json::from_str(value).map_err(|_| "\"stream_options\" must be an object")?;
                 self.wants_usage = options
@@ -277,13 +349,8 @@ impl<'a> Found<'a> {
                     .any(|(key, value)| key == "include_usage" && value.as_bool() == Some(true));
             }
             FieldName::N => self.choices = serde_json::from_str(value).ok(),
-            FieldName::Messages => {
-                if !value.starts_with('[') {
-                    return Err("\"messages\" must be a list");
-                }
-                self.has_messages = true;
-            }
-            FieldName::Tools | FieldName::ToolChoice | FieldName::Other => {}
+            FieldName::Messages if !value.starts_with('[') => return Err("\"messages\" must be a list"),
+            FieldName::Messages | FieldName::Tools | FieldName::ToolChoice | FieldName::Other => {}
         }
         Ok(())
     }
@@ -292,37 +359,32 @@ impl<'a> Found<'a> {
 #[derive(serde::Deserialize)]
 struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Takes the list of messages as one raw value and notes the last one of role user.
+/// Walks over the list of messages and gives the last one of role user.
 struct Messages;
 
 impl<'de> DeserializeSeed<'de> for Messages {
-    type Value = (&'de RawValue, Option<&'de str>);
+    type Value = Option<&'de str>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        let raw: &RawValue = serde::Deserialize::deserialize(json)?;
-        let mut last_user = None;
-        // A list that is not one of objects is the upstream's to refuse.
-        let _ = serde_json::Deserializer::from_str(raw.get()).deserialize_seq(LastUser(&mut last_user));
-        Ok((raw, last_user))
+        json.deserialize_seq(self)
     }
 }
 
-struct LastUser<'de, 'f>(&'f mut Option<&'de str>);
-
-impl<'de> Visitor<'de> for LastUser<'de, '_> {
-    type Value = ();
+impl<'de> Visitor<'de> for Messages {
+    type Value = Option<&'de str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of messages")
     }
 
-    fn visit_seq<S: SeqAccess<'de>>(self, mut messages: S) -> Result<(), S::Error> {
+    fn visit_seq<S: SeqAccess<'de>>(self, mut messages: S) -> Result<Self::Value, S::Error> {
+        let mut last_user = None;
         while let Some(message) = messages.next_element::<&RawValue>()? {
             if is_from_user(message.get()) {
-                *self.0 = Some(message.get());
+                last_user = Some(message.get());
             }
         }
-        Ok(())
+        Ok(last_user)
     }
 }
 
@@ -370,13 +432,16 @@ mod tests {
     fn only_the_model_is_rewritten_and_unknown_fields_survive_as_they_were() {
         let body = r#"{"model": "alias", "x-unknown": [1.0, 1e2, "\u00e9"], "messages": [ ]}"#;
         let demands = Demands { model: "up\"stream", ..PLAIN };
-        assert_eq!(sent(body, demands), r#"{"model":"up\"stream","x-unknown":[1.0, 1e2, "\u00e9"],"messages":[ ]}"#);
+        assert_eq!(
+            sent(body, demands),
+            r#"{"model": "up\"stream", "x-unknown": [1.0, 1e2, "\u00e9"], "messages": [ ]}"#
+        );
     }
 
     #[test]
     fn usage_is_asked_for_in_streams_when_the_client_did_not() {
         let asked = |options: &str| sent(&format!(r#"{{"model":"m","messages":[],"stream":true{options}}}"#), PLAIN);
-        assert!(asked("").ends_with(r#","stream_options":{"include_usage":true}}"#));
+        assert!(asked("").starts_with(r#"{"stream_options":{"include_usage":true},"model""#));
         assert!(asked(r#","stream_options":null"#).ends_with(r#","stream_options":{"include_usage":true}}"#));
         let kept = asked(r#","stream_options":{"include_obfuscation":false}"#);
         assert!(kept.contains(r#""include_obfuscation":false"#) && kept.contains(r#""include_usage":true"#), "{kept}");
@@ -392,10 +457,21 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_removed_for_a_channel_without_them() {
-        let body = r#"{"model":"m","tools":[{}],"tool_choice":"auto","messages":[]}"#;
-        assert_eq!(sent(body, Demands { tools: false, ..PLAIN }), r#"{"model":"m","messages":[]}"#);
-        assert_eq!(sent(body, PLAIN), body);
+    fn tools_are_removed_wherever_they_stand() {
+        let without = Demands { tools: false, ..PLAIN };
+        let (rest, tools, choice) = (r#""model":"m","messages":[]"#, r#""tools":[{}]"#, r#""tool_choice":"auto""#);
+        for body in [
+            format!("{{{rest},{tools},{choice}}}"),
+            format!("{{{tools}, {choice}, {rest}}}"),
+            format!("{{{tools},{rest} , {choice} }}"),
+            format!("{{{rest}\n,\n{choice}}}"),
+        ] {
+            let sent = sent(&body, without);
+            let sent: serde_json::Value = serde_json::from_str(&sent).unwrap();
+            assert_eq!(sent, serde_json::json!({"model": "m", "messages": []}), "{body}");
+        }
+        let body = format!("{{{rest},{tools}}}");
+        assert_eq!(sent(&body, PLAIN), body);
     }
 
     #[test]
