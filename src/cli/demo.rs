@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(code, 0, "{out}");
         assert!(out.contains("You asked demo-model"), "{out}");
         assert!(out.contains("It heard: Is anybody there?\n"), "{out}");
-        assert!(out.contains("Tokens: 3 in, 34 out."), "{out}");
+        assert!(out.contains("Tokens: 3 in, 33 out."), "{out}");
         assert!(!out.contains("curl"), "{out}");
     }
 

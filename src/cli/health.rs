@@ -26,8 +26,8 @@ pub fn run(environment: &Environment) -> u8 {
 
 fn ask(listen: SocketAddr) -> Result<(), String> {
     let url = format!("http://{}/healthz", reachable(listen));
-    let asked = Url::parse(&url).map_err(|error| error.to_string()).and_then(|url| fetch(&url));
-    asked.map(drop).map_err(|why| format!("{url}: {why}"))
+    let answer = Url::parse(&url).map_err(|error| error.to_string()).and_then(|url| fetch(&url));
+    answer.map(drop).map_err(|_| format!("{url} does not answer; is the gateway running?"))
 }
 
 /// Who listens on every address is asked on that of this machine.
@@ -58,6 +58,6 @@ mod tests {
     #[test]
     fn nobody_there_is_not_healthy() {
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(ask(nobody).unwrap_err().contains("/healthz: no connection"));
+        assert!(ask(nobody).unwrap_err().contains("/healthz does not answer"));
     }
 }
