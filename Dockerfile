@@ -12,11 +12,12 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked && cp target/release/uni-api /usr/local/bin/uni-api
 
 FROM debian:trixie-slim
+# The gateway has the certificates of its providers' CAs built in; these are for everything else in
+# the container. A fresh volume at /home/data takes over the owner of the folder that it covers.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    # A fresh volume at /home/data takes over the owner of the folder that it covers.
-    && useradd --system --uid 10001 --home-dir /home --no-create-home uni-api \
+    && useradd --uid 10001 --user-group --home-dir /home --no-create-home uni-api \
     && install --directory --owner=uni-api --group=uni-api /home/data
 COPY --from=build /usr/local/bin/uni-api /usr/local/bin/uni-api
 
