@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use uni_api::cli::environment::Environment;
-use uni_api::cli::{CANNOT_START, check, serve};
+use uni_api::cli::{CANNOT_START, check, demo, health, serve};
 
 /// Many LLM providers behind one OpenAI-compatible API.
 #[derive(Parser)]
@@ -30,6 +30,14 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Show the gateway at work in front of a provider of its own; needs no network and no account.
+    Demo {
+        /// End after the first answer instead of serving on; fail unless it was whole.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Ask the gateway on this machine whether it serves; for health checks of containers.
+    Health,
 }
 
 #[derive(Args)]
@@ -68,6 +76,11 @@ fn run(command: Command) -> Result<u8, Box<dyn std::error::Error>> {
             out.flush()?;
             Ok(code)
         }
+        Command::Demo { once } => {
+            let options = demo::Options { once, ..demo::Options::default() };
+            Ok(demo::run(&options, &mut std::io::stdout().lock())?)
+        }
+        Command::Health => Ok(health::run(&environment)),
     }
 }
 

@@ -1,7 +1,9 @@
-//! The subcommands: `serve` (the default) and `check`.
+//! The subcommands: `serve` (the default), `check`, `demo` and `health`.
 
 pub mod check;
+pub mod demo;
 pub mod environment;
+pub mod health;
 pub mod serve;
 
 /// Exit code of what cannot start: a configuration or an environment that is wrong.

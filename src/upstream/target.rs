@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use awc::http::Uri;
 use awc::http::header::HeaderValue;
 use thiserror::Error;
+use url::Url;
 
 use crate::config::{Channel, Dialect, Secret};
 
@@ -44,17 +45,28 @@ impl Target {
     ///
     /// The URL or the key cannot be put on the wire.
     pub fn new(channel: &Channel, endpoint: Endpoint, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+        let mut target = Self::at(endpoint_url(&channel.base_url, endpoint), key)?;
+        if channel.dialect == Dialect::OpenRouter {
+            target.extra_headers = OPENROUTER_HEADERS;
+        }
+        Ok(target)
+    }
+
+    /// An address that belongs to no channel, asked with a key or none.
+    ///
+    /// # Errors
+    ///
+    /// The URL or the key cannot be put on the wire.
+    pub fn at(mut url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let mut url = endpoint_url(&channel.base_url, endpoint);
         // Userinfo in a base_url is for the proxy in front of an upstream; awc does not send it.
         let _ = (url.set_username(""), url.set_password(None));
         let uri: Uri = url.as_str().parse().map_err(|_| InvalidTarget::Url)?;
-        let authorization = key.map(bearer).transpose()?;
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             uri,
-            authorization,
-            extra_headers: if channel.dialect == Dialect::OpenRouter { OPENROUTER_HEADERS } else { &[] },
+            authorization: key.map(bearer).transpose()?,
+            extra_headers: &[],
             secret: key.cloned(),
         })
     }

@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+
+# Both stages are of the same Debian release, so that the binary finds the glibc it was built for.
+FROM rust:1-slim-trixie AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY migrations ./migrations
+COPY src ./src
+# The caches survive a change of the sources; the binary must leave them to get into the image.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked && cp target/release/uni-api /usr/local/bin/uni-api
+
+FROM debian:trixie-slim
+# The gateway has the certificates of its providers' CAs built in; these are for everything else in
+# the container. A fresh volume at /home/data takes over the owner of the folder that it covers.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --user-group --home-dir /home --no-create-home uni-api \
+    && install --directory --owner=uni-api --group=uni-api /home/data
+COPY --from=build /usr/local/bin/uni-api /usr/local/bin/uni-api
+
+# api.yaml is looked for here, and the statistics go to data/ below.
+WORKDIR /home
+USER uni-api
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["uni-api", "health"]
+# Without a shell in between, so that SIGTERM reaches the gateway.
+ENTRYPOINT ["uni-api"]
