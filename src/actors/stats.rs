@@ -15,8 +15,8 @@ use crate::stats::{RequestRow, Store, StoreError};
 
 /// Rows wait at most this long before they are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
-/// As many rows are written in one transaction.
-const BATCH: usize = 500;
+/// As many rows are written in one transaction: a multiple of the rows of one statement.
+const BATCH: usize = 512;
 /// As many rows can wait; further ones are dropped and counted. At 250 ms a flush this is more
 /// than a machine of any size serves.
 const CAPACITY: usize = 65_536;

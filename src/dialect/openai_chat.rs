@@ -82,14 +82,30 @@ impl Choice<'_> {
     }
 }
 
+/// The keys whose presence makes a document worth reading.
+struct Keys {
+    finish_reason: Finder<'static>,
+    usage: Finder<'static>,
+    error: Finder<'static>,
+    choices: Finder<'static>,
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    finish_reason: Finder::new(b"\"finish_reason\""),
+    usage: Finder::new(b"\"usage\""),
+    error: Finder::new(b"\"error\""),
+    choices: Finder::new(b"\"choices\""),
+});
+
 /// Whether a chunk needs [`read_chunk`]: only then does it carry usage, a finish reason or an
 /// error. Most chunks carry text alone and are told apart by three substring searches. A key
 /// cannot be confused with text that spells it: inside a JSON string its quotes are escaped.
 pub fn needs_reading(data: &[u8]) -> bool {
-    static KEYS: LazyLock<[Finder<'static>; 3]> =
-        LazyLock::new(|| [&b"\"finish_reason\""[..], b"\"usage\"", b"\"error\""].map(Finder::new));
-    let is_object = data.first() == Some(&b'{') && data.last() == Some(&b'}');
-    !is_object || KEYS.iter().any(|key| has_value(data, key))
+    !is_braced(data) || [&KEYS.finish_reason, &KEYS.usage, &KEYS.error].iter().any(|key| has_value(data, key))
+}
+
+fn is_braced(data: &[u8]) -> bool {
+    data.first() == Some(&b'{') && data.last() == Some(&b'}')
 }
 
 /// Whether `key` stands in `data` with a value other than null.
@@ -112,9 +128,16 @@ struct Answer<'a> {
 }
 
 /// Checks a whole (not streamed) answer that claims success; gives its usage.
-pub fn read_answer(body: &[u8]) -> Result<Option<Usage>, Failure> {
-    if body.trim_ascii().is_empty() {
+///
+/// `is_complete` says that as many bytes came as were announced. Then the ends and the keys are
+/// looked at, which is a tenth of the work; otherwise only reading it all tells whether it is whole.
+pub fn read_answer(body: &[u8], is_complete: bool) -> Result<Option<Usage>, Failure> {
+    let trimmed = body.trim_ascii();
+    if trimmed.is_empty() {
         return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
+    }
+    if is_complete && let Some(usage) = skim_answer(trimmed) {
+        return Ok(usage);
     }
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
         if error.is_eof() {
@@ -130,6 +153,20 @@ pub fn read_answer(body: &[u8]) -> Result<Option<Usage>, Failure> {
             "the upstream's answer has no choices; is base_url a chat completions endpoint?",
         )),
         Answer { usage, .. } => Ok(usage),
+    }
+}
+
+/// The usage of an answer that is plainly one; `None` where a closer look is needed.
+fn skim_answer(body: &[u8]) -> Option<Option<Usage>> {
+    let is_plain = is_braced(body) && !has_value(body, &KEYS.error) && KEYS.choices.find(body).is_some();
+    let mut places = KEYS.usage.find_iter(body);
+    match (is_plain, places.next(), places.next()) {
+        (true, None, _) => Some(None),
+        (true, Some(at), None) => {
+            let value = body.get(at + KEYS.usage.needle().len()..)?.trim_ascii_start().strip_prefix(b":")?;
+            Option::<Usage>::deserialize(&mut serde_json::Deserializer::from_slice(value)).ok()
+        }
+        _ => None,
     }
 }
 
@@ -242,19 +279,32 @@ mod tests {
 
     #[test]
     fn an_error_in_an_answer_of_success_is_a_failure() {
-        let failure = read_answer(br#"{"error":{"message":"no credit","code":"insufficient_quota"}}"#).unwrap_err();
+        let failure =
+            read_answer(br#"{"error":{"message":"no credit","code":"insufficient_quota"}}"#, true).unwrap_err();
         assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::ErrorInAnswer, "no credit"));
         assert_eq!(failure.upstream_code.as_deref(), Some("insufficient_quota"));
-        assert!(read_answer(br#"{"error":null,"choices":[]}"#).is_ok());
+        assert!(read_answer(br#"{"error":null,"choices":[]}"#, true).is_ok());
     }
 
     #[test]
     fn empty_cut_and_foreign_answers_are_told_apart() {
-        let kind = |body: &[u8]| read_answer(body).unwrap_err().kind;
+        let kind = |body: &[u8]| read_answer(body, false).unwrap_err().kind;
         assert_eq!(kind(b" \n"), FailureKind::EmptyAnswer);
         assert_eq!(kind(br#"{"choices":[{"mess"#), FailureKind::CutAnswer);
         assert_eq!(kind(b"<html>busy</html>"), FailureKind::UnreadableAnswer);
         assert_eq!(kind(br#"{"hello":"world"}"#), FailureKind::UnreadableAnswer);
+    }
+
+    #[test]
+    fn usage_is_found_by_skimming_as_by_reading() {
+        for body in [
+            r#"{"choices":[{"message":{"content":"say \"usage\": {}"}}],"usage":{"prompt_tokens":3,"total_tokens":9}} "#,
+            r#"{"choices":[],"usage":null}"#,
+            r#"{"choices":[]}"#,
+            r#"{"x":{"usage":{"prompt_tokens":1}},"choices":[],"usage":{"prompt_tokens":2}}"#,
+        ] {
+            assert_eq!(read_answer(body.as_bytes(), true), read_answer(body.as_bytes(), false), "{body}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Account {
         let row = RequestRow {
             request_id: Arc::clone(&request_id),
             endpoint,
-            client_ip: client_ip.map(|ip| ip.to_string()),
+            client_ip: client_ip.map(|ip| ip.to_string().into()),
             process_time: Default::default(),
             first_response_time: None,
             provider: None,
@@ -54,7 +54,7 @@ impl Account {
     pub fn asks(&mut self, model: &Arc<str>, text: Option<String>) {
         if let Some(row) = &mut self.row {
             row.model = Some(Arc::clone(model));
-            row.text = text;
+            row.text = text.map(Arc::from);
         }
     }
 

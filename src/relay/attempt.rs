@@ -53,10 +53,11 @@ async fn whole(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Re
     let answer = timeout_at(now + limits.first_event, send(request, lease, demands))
         .await
         .map_err(|_| late(FailureKind::FirstEventTimeout, "the upstream did not answer in time"))??;
+    let is_complete = answer.body.has_announced_length();
     let body = timeout_at(now + limits.total, answer.body.collect(MAX_ANSWER_BYTES))
         .await
         .map_err(|_| late(FailureKind::TotalTimeout, "the upstream's whole answer took too long"))??;
-    let usage = read_answer(&body)?;
+    let usage = read_answer(&body, is_complete)?;
     Ok(Begun::Whole { body, usage })
 }
 
@@ -111,7 +112,7 @@ async fn no_stream(first: Bytes, rest: Body) -> Failure {
     if let Ok(rest) = rest.collect(MAX_HELD_BYTES).await {
         document.extend_from_slice(&rest);
     }
-    read_answer(&document).err().unwrap_or_else(|| {
+    read_answer(&document, false).err().unwrap_or_else(|| {
         Failure::new(FailureKind::UnreadableAnswer, "the upstream answered a request for a stream without one")
     })
 }

@@ -13,7 +13,7 @@ pub struct RequestRow {
     /// Method and path.
     pub endpoint: &'static str,
     /// The client's address.
-    pub client_ip: Option<String>,
+    pub client_ip: Option<Arc<str>>,
     /// From the request to the end of the answer.
     pub process_time: Duration,
     /// From the request to the first event of the answer; `None` when there was none.
@@ -25,7 +25,7 @@ pub struct RequestRow {
     /// The client's key, masked with a short hash.
     pub api_key: Option<Arc<str>>,
     /// The text of the last user message, shortened.
-    pub text: Option<String>,
+    pub text: Option<Arc<str>>,
     /// What the answer used; `None` when the provider did not say.
     pub usage: Option<Usage>,
     /// When the request came in.

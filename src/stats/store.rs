@@ -1,10 +1,16 @@
 //! The database file.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
+use diesel::expression::AsExpression;
 use diesel::prelude::*;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{Text, Timestamp};
+use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use thiserror::Error;
 
@@ -68,91 +74,149 @@ impl Store {
     ///
     /// The file is locked for longer than five seconds, the disk is full, and the like.
     pub fn write(&mut self, rows: &[RequestRow]) -> Result<(), StoreError> {
+        let seconds: Vec<Arc<str>> = utc_seconds(rows).collect();
+        let rows = || rows.iter().zip(&seconds);
+        let requests: Vec<_> = rows().map(|(row, second)| NewRequest::of(row, second)).collect();
+        let attempts =
+            rows().flat_map(|(row, second)| row.attempts.iter().map(|attempt| NewAttempt::of(row, attempt, second)));
+        let attempts: Vec<_> = attempts.collect();
         self.connection.immediate_transaction(|connection| {
-            for row in rows {
-                let timestamp = DateTime::<Utc>::from(row.timestamp).naive_utc().trunc_subsecs(0);
-                let new = NewRequest::of(row, timestamp);
-                diesel::insert_into(request_stats::table).values(new).execute(connection)?;
-                for attempt in &row.attempts {
-                    let new = NewAttempt::of(row, attempt, timestamp);
-                    diesel::insert_into(channel_stats::table).values(new).execute(connection)?;
-                }
+            let (chunks, rest) = requests.as_chunks::<CHUNK>();
+            for chunk in chunks {
+                diesel::insert_into(request_stats::table).values(chunk).execute(connection)?;
+            }
+            for row in rest {
+                diesel::insert_into(request_stats::table).values(row).execute(connection)?;
+            }
+            let (chunks, rest) = attempts.as_chunks::<CHUNK>();
+            for chunk in chunks {
+                diesel::insert_into(channel_stats::table).values(chunk).execute(connection)?;
+            }
+            for row in rest {
+                diesel::insert_into(channel_stats::table).values(row).execute(connection)?;
             }
             Ok(())
         })
     }
 }
 
+/// As many rows go into one statement. A number known to the compiler, so that diesel keeps the
+/// statement prepared; with a slice it would be parsed anew each time.
+const CHUNK: usize = 32;
+
+/// The time of each row to the second, written as SQLite writes it; worked out once per second.
+fn utc_seconds(rows: &[RequestRow]) -> impl Iterator<Item = Arc<str>> {
+    let mut last: Option<(u64, Arc<str>)> = None;
+    rows.iter().map(move |row| {
+        let second = row.timestamp.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        if let Some((_, text)) = last.as_ref().filter(|(same, _)| *same == second) {
+            return Arc::clone(text);
+        }
+        let text: Arc<str> = DateTime::<Utc>::from(row.timestamp).format("%Y-%m-%d %H:%M:%S").to_string().into();
+        last = Some((second, Arc::clone(&text)));
+        text
+    })
+}
+
+/// Text that rows share, and a time that is text already.
+#[derive(Clone, Debug, AsExpression)]
+#[diesel(sql_type = Text)]
+#[diesel(sql_type = Timestamp)]
+struct SharedText(Arc<str>);
+
+impl SharedText {
+    fn of(text: &Arc<str>) -> Self {
+        Self(Arc::clone(text))
+    }
+
+    fn maybe(text: &Option<Arc<str>>) -> Option<Self> {
+        text.as_ref().map(Self::of)
+    }
+}
+
+impl ToSql<Text, Sqlite> for SharedText {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(&*self.0);
+        Ok(IsNull::No)
+    }
+}
+
+impl ToSql<Timestamp, Sqlite> for SharedText {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        <Self as ToSql<Text, Sqlite>>::to_sql(self, out)
+    }
+}
+
 #[derive(Insertable)]
 #[diesel(table_name = request_stats, treat_none_as_default_value = false)]
-struct NewRequest<'a> {
-    request_id: &'a str,
-    endpoint: &'a str,
-    client_ip: Option<&'a str>,
+struct NewRequest {
+    request_id: SharedText,
+    endpoint: &'static str,
+    client_ip: Option<SharedText>,
     process_time: f32,
     first_response_time: f32,
-    provider: Option<&'a str>,
-    model: Option<&'a str>,
-    api_key: Option<&'a str>,
-    text: Option<&'a str>,
+    provider: Option<SharedText>,
+    model: Option<SharedText>,
+    api_key: Option<SharedText>,
+    text: Option<SharedText>,
     prompt_tokens: Option<i32>,
     completion_tokens: Option<i32>,
     total_tokens: Option<i32>,
-    timestamp: NaiveDateTime,
+    timestamp: SharedText,
 }
 
-impl<'a> NewRequest<'a> {
-    fn of(row: &'a RequestRow, timestamp: NaiveDateTime) -> Self {
+impl NewRequest {
+    fn of(row: &RequestRow, second: &Arc<str>) -> Self {
         let usage = row.usage.unwrap_or_default();
         let tokens = |count: Option<i64>| count.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
         Self {
-            request_id: &row.request_id,
+            request_id: SharedText::of(&row.request_id),
             endpoint: row.endpoint,
-            client_ip: row.client_ip.as_deref(),
+            client_ip: SharedText::maybe(&row.client_ip),
             process_time: row.process_time.as_secs_f32(),
             // As every generation of uni-api has it: -1 where there was no answer.
             first_response_time: row.first_response_time.map_or(-1.0, |time| time.as_secs_f32()),
-            provider: row.provider.as_deref(),
-            model: row.model.as_deref(),
-            api_key: row.api_key.as_deref(),
-            text: row.text.as_deref(),
+            provider: SharedText::maybe(&row.provider),
+            model: SharedText::maybe(&row.model),
+            api_key: SharedText::maybe(&row.api_key),
+            text: SharedText::maybe(&row.text),
             prompt_tokens: tokens(usage.prompt_tokens),
             completion_tokens: tokens(usage.completion_tokens),
             total_tokens: tokens(usage.total_tokens),
-            timestamp,
+            timestamp: SharedText::of(second),
         }
     }
 }
 
 #[derive(Insertable)]
 #[diesel(table_name = channel_stats, treat_none_as_default_value = false)]
-struct NewAttempt<'a> {
-    request_id: &'a str,
-    provider: &'a str,
-    model: Option<&'a str>,
-    api_key: Option<&'a str>,
-    provider_api_key: Option<&'a str>,
+struct NewAttempt {
+    request_id: SharedText,
+    provider: SharedText,
+    model: Option<SharedText>,
+    api_key: Option<SharedText>,
+    provider_api_key: Option<SharedText>,
     success: bool,
-    timestamp: NaiveDateTime,
+    timestamp: SharedText,
 }
 
-impl<'a> NewAttempt<'a> {
-    fn of(row: &'a RequestRow, attempt: &'a AttemptRow, timestamp: NaiveDateTime) -> Self {
+impl NewAttempt {
+    fn of(row: &RequestRow, attempt: &AttemptRow, second: &Arc<str>) -> Self {
         Self {
-            request_id: &row.request_id,
-            provider: &attempt.provider,
-            model: row.model.as_deref(),
-            api_key: row.api_key.as_deref(),
-            provider_api_key: attempt.provider_api_key.as_deref(),
+            request_id: SharedText::of(&row.request_id),
+            provider: SharedText::of(&attempt.provider),
+            model: SharedText::maybe(&row.model),
+            api_key: SharedText::maybe(&row.api_key),
+            provider_api_key: SharedText::maybe(&attempt.provider_api_key),
             success: attempt.success,
-            timestamp,
+            timestamp: SharedText::of(second),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
     use crate::canon::Usage;
@@ -161,13 +225,13 @@ mod tests {
         RequestRow {
             request_id: "id-1".into(),
             endpoint: "POST /v1/chat/completions",
-            client_ip: Some("127.0.0.1".to_owned()),
+            client_ip: Some("127.0.0.1".into()),
             process_time: Duration::from_millis(1500),
             first_response_time: None,
             provider: Some("openai".into()),
             model: Some("gpt-4o".into()),
             api_key: Some("sk-ab…yz#00000000".into()),
-            text: Some("hello".to_owned()),
+            text: Some("hello".into()),
             usage: Some(Usage { prompt_tokens: Some(3), ..Usage::default() }),
             timestamp: SystemTime::UNIX_EPOCH + Duration::from_secs(86_400),
             attempts: vec![AttemptRow { provider: "openai".into(), provider_api_key: None, success: true }],
@@ -193,14 +257,14 @@ mod tests {
     #[test]
     fn timestamps_have_the_form_of_sqlite() {
         #[derive(QueryableByName)]
-        struct Text {
-            #[diesel(sql_type = diesel::sql_types::Text)]
+        struct Written {
+            #[diesel(sql_type = Text)]
             timestamp: String,
         }
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(&folder.path().join("stats.db")).unwrap();
         store.write(&[row()]).unwrap();
-        let text: Text =
+        let text: Written =
             diesel::sql_query("SELECT timestamp FROM request_stats").get_result(&mut store.connection).unwrap();
         assert_eq!(text.timestamp, "1970-01-02 00:00:00");
     }

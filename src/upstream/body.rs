@@ -19,12 +19,18 @@ pub struct Body {
     response: ClientResponse,
     /// Bytes that are still to come, if the upstream said how many.
     missing: Option<u64>,
+    announced: bool,
     idle: IdleLimit,
 }
 
 impl Body {
     pub(super) fn new(response: ClientResponse, length: Option<u64>, idle: Duration) -> Self {
-        Self { response, missing: length, idle: IdleLimit::new(idle) }
+        Self { response, missing: length, announced: length.is_some(), idle: IdleLimit::new(idle) }
+    }
+
+    /// Whether the upstream has said how long its body is; then one that comes to its end is whole.
+    pub fn has_announced_length(&self) -> bool {
+        self.announced
     }
 
     /// The whole body.
