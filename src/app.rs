@@ -1,7 +1,7 @@
 //! Builds the whole gateway from a [`Config`]: actors, server, and the order in which they stop.
 //! `main` and the tests call the same [`start`].
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,20 +73,12 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     if !settings.signals {
         server = server.disable_signals();
     }
-    for address in settings.listen {
-        server = server.listen(listener(address)?)?;
-    }
+    let server = server.bind(settings.listen.as_slice())?;
     let addresses = server.addrs();
     let server = server.run();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
     Ok(Running { addresses, control, stats, server: handle, serving, arbiters: [control_arbiter, stats_arbiter] })
-}
-
-fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 impl Running {

@@ -17,9 +17,9 @@ use crate::stats::{RequestRow, Store, StoreError};
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 /// As many rows are written in one transaction: a multiple of the rows of one statement.
 const BATCH: usize = 512;
-/// As many rows can wait; further ones are dropped and counted. At 250 ms a flush this is more
-/// than a machine of any size serves.
-const CAPACITY: usize = 65_536;
+/// As many rows can wait while the database is locked; further ones are dropped and counted. Half a
+/// minute of 1,000 requests a second, and at most some 100 MB of text.
+const CAPACITY: usize = 32_768;
 /// The pause before the database is opened again after it could not be.
 const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 

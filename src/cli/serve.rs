@@ -54,7 +54,7 @@ async fn serve(config: Config, environment: Environment) -> std::io::Result<()> 
         Settings { listen: environment.listen, database: environment.database, workers: None, signals: true };
     let running = app::start(config, settings)?;
     for address in &running.addresses {
-        log::info!("uni-api {} serves {channels} channels on http://{address}", env!("CARGO_PKG_VERSION"));
+        log::info!("uni-api {} listens on http://{address}, channels: {channels}", env!("CARGO_PKG_VERSION"));
     }
     running.finished().await
 }

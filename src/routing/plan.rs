@@ -56,7 +56,7 @@ impl Plan {
     pub fn advance(&mut self, attempts: &[Attempted], retries: Retries) -> Option<&Candidate> {
         let retries = match retries {
             Retries::AtMost(retries) => usize::try_from(retries).unwrap_or(usize::MAX),
-            Retries::UntilExhausted => self.candidates.len() + EXTRA_ATTEMPTS,
+            Retries::UntilExhausted => self.candidates.len().saturating_sub(1) + EXTRA_ATTEMPTS,
         };
         if attempts.len() > retries {
             return None;
@@ -148,6 +148,13 @@ mod tests {
         assert!(plan(3, 0).advance(&attempts[..0], Retries::AtMost(0)).is_some());
         assert!(plan(3, 0).advance(&attempts[..1], Retries::AtMost(0)).is_none());
         assert!(plan(3, 0).advance(&attempts, Retries::AtMost(2)).is_some());
+    }
+
+    #[test]
+    fn without_a_number_each_channel_has_its_attempt_and_ten_more_are_made() {
+        let attempts = [attempted(0, Next::Key); 20];
+        assert!(plan(3, 0).advance(&attempts[..12], Retries::UntilExhausted).is_some());
+        assert!(plan(3, 0).advance(&attempts[..13], Retries::UntilExhausted).is_none());
     }
 
     #[test]
