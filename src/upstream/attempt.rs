@@ -1,7 +1,11 @@
 //! One attempt at one upstream, up to the head of its answer.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
@@ -61,7 +65,26 @@ pub async fn send(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<A
 async fn post(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<ClientResponse, Failure> {
     let request = post_request(target, limits.connect)
         .map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
-    request.send_body(body).await.map_err(|error| not_answered(&error))
+    request.send_body(InSlices(body)).await.map_err(|error| not_answered(&error))
+}
+
+/// A request body that is handed over in slices. awc copies what it sends into a buffer first; so
+/// the buffer, which lives as long as the connection, stays small however long the body is.
+struct InSlices(Bytes);
+
+const SLICE_BYTES: usize = 64 * 1024;
+
+impl MessageBody for InSlices {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(u64::try_from(self.0.len()).unwrap_or(u64::MAX))
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let length = self.0.len().min(SLICE_BYTES);
+        Poll::Ready((length > 0).then(|| Ok(self.0.split_to(length))))
+    }
 }
 
 fn content_length(response: &ClientResponse) -> Option<u64> {

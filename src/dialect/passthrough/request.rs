@@ -88,7 +88,8 @@ impl ChatRequest {
     /// `InvalidRequest` for what is not JSON, names no model or names it more than once.
     pub fn parse(body: Bytes, text_chars: usize) -> Result<Self, Failure> {
         let mut found = Found::new(&body);
-        let mut json = serde_json::Deserializer::from_slice(&body);
+        let text = simdutf8::basic::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
+        let mut json = serde_json::Deserializer::from_str(text);
         let read = TopLevel { found: &mut found, want_text: text_chars > 0 }.deserialize(&mut json);
         read.and_then(|()| json.end()).map_err(|error| malformed(&error))?;
         found.end(&body);
