@@ -115,3 +115,60 @@ fn preflight(asked: &HeaderMap) -> HttpResponse {
     }
     response.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use actix_web::test::{TestRequest, init_service};
+    use actix_web::{App, web};
+
+    use super::*;
+
+    async fn panics() -> HttpResponse {
+        panic!("a bug")
+    }
+
+    async fn fails() -> Result<HttpResponse, Error> {
+        Err(actix_web::error::ErrorBadRequest("no"))
+    }
+
+    async fn ask(request: TestRequest) -> HttpResponse {
+        let app = App::new().wrap(Edge).route("/panic", web::get().to(panics)).route("/fail", web::get().to(fails));
+        let app = init_service(app).await;
+        match app.call(request.to_request()).await {
+            Ok(response) => response.into_parts().1,
+            Err(error) => error.error_response(),
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_panic_in_a_handler_answers_500_in_the_shape_of_errors() {
+        let response = ask(TestRequest::get().uri("/panic")).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers().get("access-control-allow-origin").unwrap(), "*");
+        assert!(response.headers().contains_key("x-request-id"));
+        let body = to_bytes(response.into_body()).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "internal_error");
+        assert_eq!(body["message"], body["error"]["message"]);
+    }
+
+    #[actix_web::test]
+    async fn an_error_of_the_framework_has_the_headers_of_every_answer() {
+        let response = ask(TestRequest::get().uri("/fail")).await;
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.headers().get("access-control-allow-origin").unwrap(), "*");
+    }
+
+    #[actix_web::test]
+    async fn a_preflight_needs_no_key_and_gets_the_headers_it_asked_for() {
+        let asked = ("access-control-request-headers", "authorization,x-stainless-os");
+        let private = ("access-control-request-private-network", "true");
+        let request = TestRequest::with_uri("/anything").method(Method::OPTIONS);
+        let response = ask(request.insert_header(asked).insert_header(private)).await;
+        assert_eq!(response.status(), 204);
+        assert_eq!(response.headers().get("access-control-allow-headers").unwrap(), asked.1);
+        assert_eq!(response.headers().get("access-control-allow-private-network").unwrap(), "true");
+        assert_eq!(response.headers().get("access-control-allow-origin").unwrap(), "*");
+    }
+}

@@ -4,6 +4,7 @@
 
 mod request;
 mod stream;
+mod walk;
 
 pub use request::{ChatRequest, Demands};
 pub use stream::{ChatStream, Passed};
