@@ -5,5 +5,7 @@
 // Always true here. It tells clippy that helper functions are tests as well: they may unwrap, index and panic.
 #![cfg(test)]
 
+mod chat;
 mod fake_upstream_itself;
+mod streams;
 mod support;
