@@ -43,8 +43,17 @@ pub async fn attempt(request: &ChatRequest, lease: &Lease) -> Result<Begun, Fail
     begun.map_err(|failure| match failure.kind {
         // The upstream's word on the client's request, as it said it.
         FailureKind::Rejected => failure,
-        _ => Failure { message: format!("{}: {}", channel.name, failure.message), ..failure },
+        _ => attributed(failure, lease),
     })
+}
+
+/// The failure with the name of its channel and without the channel's key.
+pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
+    let failure = match lease.target() {
+        Some(target) => upstream::without_key(target, failure),
+        None => failure,
+    };
+    Failure { message: format!("{}: {}", lease.channel().name, failure.message), ..failure }
 }
 
 async fn whole(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
