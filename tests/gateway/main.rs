@@ -6,6 +6,8 @@
 #![cfg(test)]
 
 mod chat;
+mod failover;
 mod fake_upstream_itself;
 mod streams;
 mod support;
+mod verdicts;
