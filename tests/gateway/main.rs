@@ -5,9 +5,11 @@
 // Always true here. It tells clippy that helper functions are tests as well: they may unwrap, index and panic.
 #![cfg(test)]
 
+mod cancel;
 mod chat;
 mod failover;
 mod fake_upstream_itself;
+mod stream_failures;
 mod streams;
 mod support;
 mod verdicts;
