@@ -5,10 +5,13 @@
 // Always true here. It tells clippy that helper functions are tests as well: they may unwrap, index and panic.
 #![cfg(test)]
 
+mod access;
+mod browsers;
 mod cancel;
 mod chat;
 mod failover;
 mod fake_upstream_itself;
+mod http;
 mod stream_failures;
 mod streams;
 mod support;
