@@ -6,12 +6,17 @@
 #![cfg(test)]
 
 mod access;
+mod actors;
 mod browsers;
 mod cancel;
 mod chat;
+mod discovery;
 mod failover;
 mod fake_upstream_itself;
 mod http;
+mod layers;
+mod secrets;
+mod statistics;
 mod stream_failures;
 mod streams;
 mod support;

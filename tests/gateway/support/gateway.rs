@@ -121,6 +121,14 @@ impl Setup {
         self
     }
 
+    /// With statistics that cannot be written: where the file should be is a folder.
+    pub fn with_broken_database(self) -> Self {
+        let setup = self.with_database();
+        let folder = setup.database.as_ref().expect("the database of this setup").path();
+        std::fs::create_dir(folder.join("stats.db")).expect("an empty folder");
+        setup
+    }
+
     pub async fn start(self) -> Gateway {
         // JSON is YAML.
         let yaml = self.document.to_string();
