@@ -200,7 +200,8 @@ async fn requests_that_were_refused_are_written() {
     let (requests, attempts) = rows(&gateway).await;
     let mut written: Vec<&str> = requests.iter().map(|request| request.request_id.as_str()).collect();
     let mut ids: Vec<&str> = answers.iter().map(|answer| answer.header("x-request-id").unwrap()).collect();
-    (written.sort_unstable(), ids.sort_unstable());
+    written.sort_unstable();
+    ids.sort_unstable();
     assert_eq!(written, ids);
     assert!(requests.iter().all(|request| request.provider.is_none() && request.first_response_time == -1.0));
     let keys = requests.iter().filter(|request| request.api_key.is_some()).count();
