@@ -49,6 +49,7 @@ async fn moves_on(what: &str, failure: Reply, request: &Value) {
     }
     assert!(!bad.received().is_empty(), "{what}: the first channel was not asked");
     assert_eq!(good.received().len(), 1, "{what}");
+    gateway.all_settled().await;
     assert_eq!((gateway.health(0).failed(), gateway.health(0).succeeded()), (1, 0), "{what}");
     gateway.stop().await;
 }

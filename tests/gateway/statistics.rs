@@ -6,7 +6,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Float, Integer, Nullable, Text};
 use serde_json::json;
 
-use crate::support::{CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, hello, hello_streamed, with};
+use crate::support::{
+    CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, gateway::eventually, hello, hello_streamed, with,
+};
 
 #[derive(Debug, QueryableByName)]
 struct RequestStats {
@@ -218,6 +220,7 @@ async fn a_request_whose_client_left_is_written() {
     upstream.wait_for_requests(1).await;
     connection.hang_up();
     upstream.wait_for_disconnect().await;
+    eventually("the row", async || !rows(&gateway).await.0.is_empty()).await;
     let (requests, attempts) = rows(&gateway).await;
     assert_eq!((requests.len(), attempts.len()), (1, 1));
     assert_eq!((requests[0].provider.as_deref(), attempts[0].success), (None, false));

@@ -19,10 +19,13 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 use uni_api::{
-    actors::{Control, StatsQueue, health::ChannelHealth},
+    actors::{Control, StatsQueue, Ticket, health::ChannelHealth, messages::Dispatch},
     app::{self, Running, Settings},
+    canon::Next,
     config::{self, ChannelId, Severity},
+    routing::Attempted,
 };
 
 use super::{Answer, Client, FakeUpstream, OpenStream, PATIENCE, Request, logs, within_patience};
@@ -221,9 +224,24 @@ impl Gateway {
 
     /// Waits until every lease has been given back.
     pub async fn all_settled(&self) {
-        // An actor settles some time after the client has its answer, and nothing announces it.
-        let settled = |gateway: &Self| gateway.control.health().iter().all(|channel| channel.in_flight() == 0);
-        eventually("every lease to be given back", async || settled(self)).await;
+        eventually("every lease to be given back", async || {
+            self.look_at_settled_leases();
+            self.control.health().iter().all(|channel| channel.in_flight() == 0)
+        })
+        .await;
+    }
+
+    /// Has every channel take back its leases now. It does so before each decision, and once a second for want of
+    /// any; this is a request that it can only decline.
+    fn look_at_settled_leases(&self) {
+        let client = self.control.config().client_keys.iter().next().expect("a client key");
+        for provider in self.control.providers() {
+            let channel = *provider.key();
+            let keys = self.control.config().channels[channel.0].keys.len().max(1);
+            let mut ticket = Ticket::new(Arc::clone(client), "no-such-model".into());
+            ticket.attempts = (0..keys).map(|key| Attempted { channel, key, next: Next::Stop }).collect();
+            provider.do_send(Dispatch { ticket, reply: oneshot::channel().0 });
+        }
     }
 
     /// Ends a test: nothing may have leaked or got lost.
