@@ -73,7 +73,7 @@ async fn secrets_are_nowhere_but_where_they_belong() {
     let chat = |body: Value| with(body, json!({"messages": [{"role": "user", "content": prompt()}]}));
     let mut seen = String::new();
     for upstream_key in upstream_keys() {
-        let replies = indiscreet_replies(&upstream_key, "the prompt");
+        let replies = indiscreet_replies(&upstream_key, &prompt());
         let rounds = replies.len();
         let (_upstream, gateway) = in_front_of(replies, &upstream_key).await;
         let client = gateway.client();
