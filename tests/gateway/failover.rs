@@ -25,6 +25,7 @@ fn failures() -> Vec<(&'static str, Reply)> {
         ("a blank line", Reply::body("application/json", "\n")),
         ("a web page", Reply::body("text/html", "<!DOCTYPE html><html><body>Just a moment</body></html>")),
         ("no completion", Reply::json(200, json!({"hello": "world"}))),
+        ("no choices", Reply::json(200, json!({"id": "x", "choices": null}))),
         ("null", Reply::json(200, json!(null))),
         ("a list", Reply::json(200, json!([]))),
         ("a close", Reply::close_without_answer()),
