@@ -158,7 +158,7 @@ pub fn read_answer(body: &[u8], is_complete: bool) -> Result<Option<Usage>, Fail
 
 /// The usage of an answer that is plainly one; `None` where a closer look is needed.
 fn skim_answer(body: &[u8]) -> Option<Option<Usage>> {
-    let is_plain = is_braced(body) && !has_value(body, &KEYS.error) && KEYS.choices.find(body).is_some();
+    let is_plain = is_braced(body) && !has_value(body, &KEYS.error) && has_value(body, &KEYS.choices);
     let mut places = KEYS.usage.find_iter(body);
     match (is_plain, places.next(), places.next()) {
         (true, None, _) => Some(None),

@@ -43,8 +43,17 @@ pub async fn attempt(request: &ChatRequest, lease: &Lease) -> Result<Begun, Fail
     begun.map_err(|failure| match failure.kind {
         // The upstream's word on the client's request, as it said it.
         FailureKind::Rejected => failure,
-        _ => Failure { message: format!("{}: {}", channel.name, failure.message), ..failure },
+        _ => attributed(failure, lease),
     })
+}
+
+/// The failure with the name of its channel and without the channel's key.
+pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
+    let failure = match lease.target() {
+        Some(target) => upstream::without_key(target, failure),
+        None => failure,
+    };
+    Failure { message: format!("{}: {}", lease.channel().name, failure.message), ..failure }
 }
 
 async fn whole(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
@@ -72,10 +81,14 @@ async fn begin_stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>
     let mut answer = send(request, lease, demands).await?;
     let mut chat = request.answer_stream(demands);
     let mut held = BytesMut::new();
+    let mut is_stream = answer.is_event_stream;
     while let Some(piece) = answer.body.next().await {
         let piece = piece?;
-        if !answer.is_event_stream && held.is_empty() && !looks_like_events(&piece) {
-            return Err(no_stream(piece, answer.body).await);
+        if !is_stream && let Some(first) = piece.trim_ascii_start().first() {
+            if !begins_an_event(*first) {
+                return Err(no_stream(piece, answer.body).await);
+            }
+            is_stream = true;
         }
         let passed = chat.push(piece);
         held.extend_from_slice(&passed.bytes);
@@ -102,8 +115,8 @@ async fn send(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Res
 }
 
 /// Some servers forget to say that they stream.
-fn looks_like_events(piece: &[u8]) -> bool {
-    matches!(piece.trim_ascii_start().first(), Some(b'd' | b'e' | b'i' | b'r' | b':') | None)
+fn begins_an_event(first: u8) -> bool {
+    matches!(first, b'd' | b'e' | b'i' | b'r' | b':')
 }
 
 /// A stream was asked for and a document came: most often an error with a status of success.

@@ -16,6 +16,7 @@ use crate::dialect::{openai_chat, sse};
 use crate::upstream::Body;
 
 use super::account::Account;
+use super::attempt::attributed;
 
 /// How long the end of an upstream's stream is waited for behind its `[DONE]`, so that its
 /// connection can be used again. The client does not wait with us.
@@ -52,7 +53,7 @@ impl EventStream {
     }
 
     /// The answer will never be whole: says so in band. No `[DONE]` follows.
-    fn fail(&mut self, bytes: &[u8], failure: &Failure) -> Bytes {
+    fn fail(&mut self, bytes: &[u8], mut failure: Failure) -> Bytes {
         self.body = None;
         self.account.used(self.chat.usage());
         if let Some(lease) = self.lease.take() {
@@ -62,16 +63,17 @@ impl EventStream {
                 lease.channel().name,
                 failure.kind
             );
+            failure = attributed(failure, &lease);
             lease.settle(Outcome::Failed(failure.kind));
         }
         let mut last = BytesMut::from(bytes);
-        last.extend_from_slice(&sse::write(&openai_chat::write_error(failure)));
+        last.extend_from_slice(&sse::write(&openai_chat::write_error(&failure)));
         last.freeze()
     }
 
     fn take_in(&mut self, Passed { bytes, failure }: Passed) -> Bytes {
         match failure {
-            Some(failure) if !self.chat.is_done() => self.fail(&bytes, &failure),
+            Some(failure) if !self.chat.is_done() => self.fail(&bytes, failure),
             _ => bytes,
         }
     }
@@ -112,7 +114,7 @@ impl MessageBody for EventStream {
                             stream.complete();
                             left.bytes
                         }
-                        Some(_) => stream.fail(&left.bytes, &failure),
+                        Some(_) => stream.fail(&left.bytes, failure),
                     }
                 }
                 Poll::Ready(None) => {

@@ -25,6 +25,8 @@ use super::target::Target;
 const STALE_CONNECTION: Duration = Duration::from_millis(50);
 /// As much of an error body is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
+/// The beginning of a key counts as a part of it from this length on, in bytes.
+const MIN_BEGUN_KEY: usize = 6;
 
 /// The answer of an upstream that accepted the request.
 pub struct Answer {
@@ -143,15 +145,42 @@ fn refused(target: &Target, status: StatusCode, body: &[u8], retry_after: Option
         (FailureKind::KeyRefused, _) => {
             format!("the upstream refused the gateway's key with status {}; check this channel's api", status.as_u16())
         }
-        (_, Some(message)) => target.redact(message),
+        (_, Some(message)) => message,
         (_, None) => format!("the upstream answered with status {} and no message", status.as_u16()),
     };
-    Failure {
+    let failure = Failure {
         upstream_status: Some(status.as_u16()),
         upstream_code: said.code.filter(|_| kind != FailureKind::KeyRefused),
         upstream_type: said.kind.filter(|_| kind != FailureKind::KeyRefused),
         retry_after,
         ..Failure::new(kind, message)
+    };
+    without_key(target, failure)
+}
+
+/// The failure without the key of this target, should the upstream have repeated it in what it said.
+pub fn without_key(target: &Target, failure: Failure) -> Failure {
+    let erase = |text: String| {
+        let text = target.redact(text);
+        match &target.secret {
+            Some(key) => without_begun_key(text, key.expose()),
+            None => text,
+        }
+    };
+    Failure {
+        message: erase(failure.message),
+        upstream_code: failure.upstream_code.map(erase),
+        upstream_type: failure.upstream_type.map(erase),
+        ..failure
+    }
+}
+
+/// A long message is cut, maybe in the middle of the key. Its first characters are no secret.
+fn without_begun_key(text: String, key: &str) -> String {
+    let begun = (MIN_BEGUN_KEY..key.len()).rev().filter_map(|length| key.get(..length));
+    match begun.filter_map(|begun| text.strip_suffix(begun)).next() {
+        Some(rest) => format!("{rest}…"),
+        None => text,
     }
 }
 

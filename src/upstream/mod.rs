@@ -11,7 +11,7 @@ mod document;
 mod target;
 mod url;
 
-pub use attempt::{Answer, send};
+pub use attempt::{Answer, send, without_key};
 pub use body::Body;
 pub use client::install_crypto;
 pub use document::{fetch_text, list_models};

@@ -5,5 +5,19 @@
 // Always true here. It tells clippy that helper functions are tests as well: they may unwrap, index and panic.
 #![cfg(test)]
 
+mod access;
+mod actors;
+mod browsers;
+mod cancel;
+mod chat;
+mod discovery;
+mod failover;
 mod fake_upstream_itself;
+mod http;
+mod layers;
+mod secrets;
+mod statistics;
+mod stream_failures;
+mod streams;
 mod support;
+mod verdicts;

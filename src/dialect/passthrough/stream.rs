@@ -38,12 +38,14 @@ impl ChatStream {
     /// Takes note that the upstream has ended its stream. An answer that was not whole is a failure.
     pub fn finish(&mut self) -> Passed {
         let rest = self.splitter.finish();
-        let Passed { bytes, failure } = self.read(rest);
-        if failure.is_some() {
+        // An event without its blank line may have been cut. As far as it can be read it counts, such as a last
+        // [DONE]; what cannot be read is dropped.
+        let is_event = sse::events(&rest).any(|event| event.data.is_some_and(|data| !data.is_empty()));
+        let Passed { bytes, failure } = self.read(if is_event { rest } else { Bytes::new() });
+        if failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::UnreadableAnswer) {
             return Passed { bytes, failure };
         }
         if !self.is_whole() {
-            // An event without its blank line was cut; nobody can say how much of it is missing.
             return Passed::failed(if self.has_substance {
                 Failure::new(FailureKind::CutAnswer, "the upstream ended the stream before the answer was whole")
             } else {

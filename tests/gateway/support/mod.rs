@@ -1,10 +1,14 @@
-//! What the integration tests stand on: a scripted upstream that misbehaves on purpose and a client that can, too.
+//! What the integration tests stand on: a scripted upstream that misbehaves on purpose, a client that can, too, and
+//! the gateway between them.
 //!
-//! Both speak HTTP/1.1 over bare sockets and share no code with the gateway, so that they cannot share its mistakes.
-//! Nothing here sleeps: tests wait for the event they need, and a wait that takes longer than [`PATIENCE`] fails.
+//! Upstream and client speak HTTP/1.1 over bare sockets and share no code with the gateway, so that they cannot share
+//! its mistakes. Nothing here sleeps for a certain time: tests wait for the event they need, and a wait that takes
+//! longer than [`PATIENCE`] fails.
 
 mod client;
 mod fake_upstream;
+pub mod gateway;
+pub mod logs;
 mod reply;
 pub mod wire;
 
@@ -12,6 +16,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Client, Connection, OpenStream, Request};
 pub use fake_upstream::{FakeUpstream, Received, refusing_address};
+pub use gateway::{CHAT, Gateway, KEY, Setup, channel, channel_at, hello, hello_streamed, upstream_key, with};
 pub use reply::Reply;
 
 /// After this long a wait has failed. No passing test comes near it.
