@@ -8,10 +8,10 @@ use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::{ChannelId, ClientKey, Config};
+use crate::config::{ChannelId, ClientKey, Config, ModelName, ModelSource};
 
 use super::health::HealthBoard;
-use super::messages::{Dispatch, Granted, ListModels, Ticket};
+use super::messages::{Dispatch, Granted, ListModels, ModelsChanged, Ticket};
 use super::outbox;
 use super::provider::ProviderActor;
 use super::router::Router;
@@ -21,13 +21,14 @@ use super::router::Router;
 const TRIES: usize = 3;
 
 /// Knows the Router, re-creates it when it is gone, and keeps what must outlive it: the addresses
-/// of the ProviderActors and the health board.
+/// of the ProviderActors, the models they discovered and the health board.
 pub struct Control {
     config: Arc<Config>,
     arbiter: ArbiterHandle,
     router: ArcSwapOption<Addr<Router>>,
     reviving: Mutex<()>,
     providers: DashMap<ChannelId, Addr<ProviderActor>>,
+    discovered: DashMap<ChannelId, Vec<ModelName>>,
     health: HealthBoard,
 }
 
@@ -40,6 +41,7 @@ impl Control {
             router: ArcSwapOption::empty(),
             reviving: Mutex::new(()),
             providers: DashMap::new(),
+            discovered: DashMap::new(),
             health: HealthBoard::new(),
         });
         control.router();
@@ -54,6 +56,20 @@ impl Control {
     /// How the channels are doing.
     pub fn health(&self) -> &HealthBoard {
         &self.health
+    }
+
+    /// The models of a channel as far as they are known: listed, or discovered so far.
+    pub fn known_models(&self, channel: ChannelId) -> Vec<ModelName> {
+        match self.config.channels.get(channel.0).map(|channel| &channel.models) {
+            Some(ModelSource::Listed(models)) => models.clone(),
+            _ => self.discovered.get(&channel).map(|models| models.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Takes note of a list that was discovered, and tells the Router.
+    pub(super) fn learn(self: &Arc<Self>, channel: ChannelId, models: Vec<ModelName>) {
+        self.discovered.insert(channel, models);
+        self.router().do_send(ModelsChanged(channel));
     }
 
     /// The ProviderActors by channel.

@@ -6,7 +6,7 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::canon::{Failure, Next};
-use crate::config::{ChannelId, ClientKey, ModelName};
+use crate::config::{ChannelId, ClientKey};
 use crate::routing::{Attempted, Plan};
 
 use super::lease::Lease;
@@ -73,21 +73,10 @@ pub struct ListModels {
 #[rtype(result = "()")]
 pub struct Discovered(pub Result<Vec<String>, Failure>);
 
-/// A ProviderActor tells the Router what its channel offers now.
+/// The Router is told that a channel's models have changed; [`Control`](super::Control) has them.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct ModelsChanged {
-    /// The channel.
-    pub channel: ChannelId,
-    /// All its models.
-    pub models: Vec<ModelName>,
-}
-
-/// A new Router wants to know what a channel offers; answered by [`ModelsChanged`], or not at all
-/// while nothing was discovered.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct AnnounceModels;
+pub struct ModelsChanged(pub ChannelId);
 
 /// Makes the actor panic. Nothing on the network can send this; tests prove by it that panics are
 /// survived.

@@ -16,7 +16,7 @@ use crate::upstream::{Endpoint, InvalidTarget, Target, list_models};
 use super::control::Control;
 use super::health::ChannelHealth;
 use super::lease::{KeyTarget, Lease, Line, Settle};
-use super::messages::{AnnounceModels, Crash, Discovered, Dispatch, ModelsChanged};
+use super::messages::{Crash, Discovered, Dispatch};
 
 /// A discovered list of models is asked for again after this time.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -40,12 +40,11 @@ pub struct ProviderActor {
     address: Option<Addr<Self>>,
 }
 
-/// What is needed to ask for models, and what came of it.
+/// What is needed to ask for models, and how often that failed in a row.
 struct Discovery {
     target: Arc<Target>,
     limits: TimeLimits,
     failures: u32,
-    models: Option<Vec<ModelName>>,
 }
 
 impl ProviderActor {
@@ -70,7 +69,7 @@ impl ProviderActor {
             ModelSource::Listed(_) => None,
             ModelSource::Discovered => {
                 let target = Target::new(&channel, Endpoint::Models, channel.keys.first())?;
-                Some(Discovery { target: Arc::new(target), limits: channel.limits, failures: 0, models: None })
+                Some(Discovery { target: Arc::new(target), limits: channel.limits, failures: 0 })
             }
         };
         let ring = KeyRing::new(channel.keys.len());
@@ -124,10 +123,9 @@ impl ProviderActor {
             Ok(ids) => {
                 discovery.failures = 0;
                 let models: Vec<_> = ids.into_iter().map(Arc::from).map(same_name).collect();
-                if discovery.models.as_ref() != Some(&models) {
+                if self.control.known_models(channel.id) != models {
                     log::info!("channel {}: discovered {} models", channel.name, models.len());
-                    discovery.models = Some(models);
-                    self.announce();
+                    self.control.learn(channel.id, models);
                 }
                 Some(REFRESH)
             }
@@ -138,12 +136,6 @@ impl ProviderActor {
                 log::warn!("channel {}: no list of models, next try in {seconds} s: {}", channel.name, failure.message);
                 Some(pause)
             }
-        }
-    }
-
-    fn announce(&self) {
-        if let Some(models) = self.discovery.as_ref().and_then(|discovery| discovery.models.clone()) {
-            self.control.router().do_send(ModelsChanged { channel: self.line.channel.id, models });
         }
     }
 
@@ -170,7 +162,7 @@ impl Actor for ProviderActor {
     fn started(&mut self, context: &mut Context<Self>) {
         self.address = Some(context.address());
         self.discover();
-        context.run_interval(LOOK_INTERVAL, |actor, _| actor.take_back());
+        context.run_interval(LOOK_INTERVAL, |actor, context| actor.surviving(context, Self::take_back));
     }
 }
 
@@ -200,14 +192,6 @@ impl Handler<Discovered> for ProviderActor {
         if let Some(again) = again {
             context.run_later(again, |actor, _| actor.discover());
         }
-    }
-}
-
-impl Handler<AnnounceModels> for ProviderActor {
-    type Result = ();
-
-    fn handle(&mut self, _: AnnounceModels, context: &mut Context<Self>) {
-        self.surviving(context, |actor| actor.announce());
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Context, Handler, Supervisor};
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::{ChannelId, ModelSource};
+use crate::config::ChannelId;
 use crate::routing::Switchboard;
 
 use super::control::Control;
-use super::messages::{AnnounceModels, Crash, Dispatch, DispatchBatch, ListModels, ModelsChanged};
+use super::messages::{Crash, Dispatch, DispatchBatch, ListModels, ModelsChanged};
 use super::provider::ProviderActor;
 
 /// Checks what a client may use, orders the channels, forwards requests to their actors and
@@ -22,13 +22,8 @@ pub struct Router {
 impl Router {
     /// A router over the channels of the configuration.
     pub fn new(control: Arc<Control>) -> Self {
-        let lines = control.config().channels.iter().map(|channel| {
-            let models = match &channel.models {
-                ModelSource::Listed(models) => models.clone(),
-                ModelSource::Discovered => Vec::new(),
-            };
-            (channel.id, Arc::clone(&channel.name), models)
-        });
+        let lines = control.config().channels.iter();
+        let lines = lines.map(|channel| (channel.id, Arc::clone(&channel.name), control.known_models(channel.id)));
         Self { switchboard: Switchboard::new(lines), control: Arc::clone(&control) }
     }
 
@@ -87,9 +82,7 @@ impl Actor for Router {
 
     fn started(&mut self, _: &mut Context<Self>) {
         for channel in &self.control.config().channels {
-            if let Some(provider) = self.provider(channel.id) {
-                provider.do_send(AnnounceModels);
-            }
+            self.provider(channel.id);
         }
     }
 }
@@ -124,8 +117,8 @@ impl Handler<ListModels> for Router {
 impl Handler<ModelsChanged> for Router {
     type Result = ();
 
-    fn handle(&mut self, ModelsChanged { channel, models }: ModelsChanged, _: &mut Context<Self>) {
-        self.switchboard.set_models(channel, models);
+    fn handle(&mut self, ModelsChanged(channel): ModelsChanged, _: &mut Context<Self>) {
+        self.switchboard.set_models(channel, self.control.known_models(channel));
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`FailureKind::public`] is the one table that maps kinds to statuses and public codes. A
 //! [`Failure`] is created where the fact is known and never re-interpreted later.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Who caused a failure.
@@ -183,7 +184,7 @@ pub struct Failure {
     /// One sentence for the client that says what to do next. Never contains a key or a body.
     pub message: String,
     /// The request field at fault, if one is.
-    pub param: Option<&'static str>,
+    pub param: Option<Cow<'static, str>>,
     /// The upstream's own status, where it is passed on.
     pub upstream_status: Option<u16>,
     /// The upstream's own `error.code` and `error.type`, where it gave them.
@@ -210,7 +211,7 @@ impl Failure {
 
     /// Names the request field at fault.
     pub fn at(mut self, param: &'static str) -> Self {
-        self.param = Some(param);
+        self.param = Some(Cow::Borrowed(param));
         self
     }
 

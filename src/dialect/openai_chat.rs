@@ -201,6 +201,8 @@ pub struct UpstreamError {
     pub code: Option<String>,
     /// Its `type`.
     pub kind: Option<String>,
+    /// Its `param`.
+    pub param: Option<String>,
 }
 
 /// Reads an error body in any of the shapes that providers use: `{"error":{"message"}}`,
@@ -228,6 +230,7 @@ fn read_error_value(json: &str) -> UpstreamError {
                     message: text(fields.get("message").or_else(|| fields.get("detail")).or_else(|| fields.get("msg"))),
                     code: text(fields.get("code")),
                     kind: text(fields.get("type")),
+                    param: text(fields.get("param")),
                 },
             },
             _ => UpstreamError::default(),

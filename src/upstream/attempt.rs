@@ -1,5 +1,6 @@
 //! One attempt at one upstream, up to the head of its answer.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +10,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
-use awc::http::{StatusCode, header};
+use awc::http::{StatusCode, Version, header};
 use bytes::Bytes;
 
 use crate::canon::{Failure, FailureKind};
@@ -57,6 +58,15 @@ pub async fn send(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<A
         let retry_after = retry_after(&response);
         let said = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
         return Err(refused(target, status, &said, retry_after));
+    }
+    if length.is_none()
+        && !response.headers().contains_key(header::TRANSFER_ENCODING)
+        && response.version() != Version::HTTP_10
+    {
+        // awc reads no body that only the end of the connection delimits.
+        let message =
+            "the upstream's answer has neither a Content-Length nor chunks; its server has to send one of them";
+        return Err(Failure::new(FailureKind::UnreadableAnswer, message));
     }
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let is_event_stream =
@@ -152,6 +162,7 @@ fn refused(target: &Target, status: StatusCode, body: &[u8], retry_after: Option
         upstream_status: Some(status.as_u16()),
         upstream_code: said.code.filter(|_| kind != FailureKind::KeyRefused),
         upstream_type: said.kind.filter(|_| kind != FailureKind::KeyRefused),
+        param: said.param.filter(|_| kind == FailureKind::Rejected).map(Cow::Owned),
         retry_after,
         ..Failure::new(kind, message)
     };
@@ -171,6 +182,7 @@ pub fn without_key(target: &Target, failure: Failure) -> Failure {
         message: erase(failure.message),
         upstream_code: failure.upstream_code.map(erase),
         upstream_type: failure.upstream_type.map(erase),
+        param: failure.param.map(|param| Cow::Owned(erase(param.into_owned()))),
         ..failure
     }
 }

@@ -147,3 +147,13 @@ async fn discovered_models_survive_the_router() {
     assert_eq!(gateway.ask(&hello()).await.status, 200);
     gateway.stop().await;
 }
+
+#[actix_web::test]
+async fn discovered_models_are_there_for_the_first_request_after_the_router_panicked() {
+    let upstream = FakeUpstream::start().await;
+    let gateway = Gateway::before([json!({"provider": "up", "base_url": upstream.base_url()})]).await;
+    eventually("the models", async || !gateway.models(KEY).await.is_empty()).await;
+    crash_router(&gateway, Crash::Fatal);
+    assert_eq!(gateway.ask(&hello()).await.status, 200);
+    gateway.stop().await;
+}

@@ -151,3 +151,17 @@ async fn a_key_is_erased_even_where_a_long_message_is_cut() {
     assert!(!answer.text().contains("kkkkkkkkkk"), "{}", answer.text());
     gateway.stop().await;
 }
+
+#[actix_web::test]
+async fn the_field_that_a_provider_finds_wrong_is_named() {
+    let error = json!({"error": {"message": "too hot", "type": "invalid_request_error", "param": "temperature"}});
+    let answer = verdict([Reply::json(400, error)]).await;
+    assert_eq!(answer.json()["error"]["param"], "temperature");
+}
+
+#[actix_web::test]
+async fn an_answer_that_only_its_connection_ends_is_explained() {
+    let (status, message) = told([Reply::chat("Hello").until_close()]).await;
+    assert_eq!(status, 502);
+    assert!(message.contains("neither a Content-Length nor chunks"), "{message}");
+}
