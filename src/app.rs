@@ -2,8 +2,10 @@
 //! `main` and the tests call the same [`start`].
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix::Arbiter;
@@ -41,7 +43,7 @@ pub struct Running {
     pub stats: StatsQueue,
     server: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
-    arbiters: [Arbiter; 2],
+    arbiters: [Option<Arbiter>; 2],
 }
 
 /// Starts a gateway on the current actix system.
@@ -52,8 +54,16 @@ pub struct Running {
 pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     upstream::install_crypto();
     let config = Arc::new(config);
-    let (control_arbiter, stats_arbiter) = (Arbiter::new(), Arbiter::new());
-    let control = Control::start(Arc::clone(&config), control_arbiter.handle());
+    let workers = settings.workers.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get));
+    let control = Control::new(Arc::clone(&config));
+    // Where there is one worker only, the actors live on its thread: a second thread could do
+    // nothing at the same time, and each request would pay for two switches between them.
+    let shares_thread = workers == 1;
+    let control_arbiter = (!shares_thread).then(Arbiter::new);
+    if let Some(arbiter) = &control_arbiter {
+        control.run_on(arbiter.handle());
+    }
+    let stats_arbiter = Arbiter::new();
     let stats = match settings.database {
         Some(path) => StatsQueue::start(path, &stats_arbiter.handle()),
         None => StatsQueue::disabled(),
@@ -61,15 +71,20 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     let relay = Relay { control: Arc::clone(&control), stats: stats.clone() };
     let gateway = web::Data::new(Gateway { config, relay });
 
-    let mut server = HttpServer::new(move || App::new().app_data(gateway.clone()).wrap(Edge).configure(configure))
+    let worker_control = Arc::clone(&control);
+    let app = move || {
+        if shares_thread {
+            worker_control.run_on(Arbiter::current());
+        }
+        App::new().app_data(gateway.clone()).wrap(Edge).configure(configure)
+    };
+    let mut server = HttpServer::new(app)
+        .workers(workers)
         .keep_alive(KEEP_ALIVE)
         // Without it the end of a streamed answer waits for Nagle's algorithm.
         .tcp_nodelay(true)
         // Without it a client that went away is not noticed, and its upstream goes on billing.
         .h1_allow_half_closed(false);
-    if let Some(workers) = settings.workers {
-        server = server.workers(workers);
-    }
     if !settings.signals {
         server = server.disable_signals();
     }
@@ -78,7 +93,7 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     let server = server.run();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
-    Ok(Running { addresses, control, stats, server: handle, serving, arbiters: [control_arbiter, stats_arbiter] })
+    Ok(Running { addresses, control, stats, server: handle, serving, arbiters: [control_arbiter, Some(stats_arbiter)] })
 }
 
 impl Running {
@@ -90,7 +105,7 @@ impl Running {
     pub async fn finished(self) -> std::io::Result<()> {
         let served = self.serving.await.map_err(std::io::Error::other)?;
         self.stats.flush().await;
-        for arbiter in self.arbiters {
+        for arbiter in self.arbiters.into_iter().flatten() {
             arbiter.stop();
         }
         served

@@ -1,8 +1,8 @@
 //! The workers' door to the actors that schedule.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use actix::{Actor, Addr, ArbiterHandle};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
@@ -24,7 +24,7 @@ const TRIES: usize = 3;
 /// of the ProviderActors, the models they discovered and the health board.
 pub struct Control {
     config: Arc<Config>,
-    arbiter: ArbiterHandle,
+    arbiter: OnceLock<ArbiterHandle>,
     router: ArcSwapOption<Addr<Router>>,
     reviving: Mutex<()>,
     providers: DashMap<ChannelId, Addr<ProviderActor>>,
@@ -33,19 +33,24 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts the Router, and through it every ProviderActor, on their arbiter.
-    pub fn start(config: Arc<Config>, arbiter: ArbiterHandle) -> Arc<Self> {
-        let control = Arc::new(Self {
+    /// Knows the configuration; nothing runs yet.
+    pub fn new(config: Arc<Config>) -> Arc<Self> {
+        Arc::new(Self {
             config,
-            arbiter,
+            arbiter: OnceLock::new(),
             router: ArcSwapOption::empty(),
             reviving: Mutex::new(()),
             providers: DashMap::new(),
             discovered: DashMap::new(),
             health: HealthBoard::new(),
-        });
-        control.router();
-        control
+        })
+    }
+
+    /// Starts the Router, and through it every ProviderActor, on this arbiter. Only the first call
+    /// decides.
+    pub fn run_on(self: &Arc<Self>, arbiter: ArbiterHandle) {
+        self.arbiter.get_or_init(|| arbiter);
+        self.router();
     }
 
     /// The configuration that the actors work by.
@@ -91,7 +96,8 @@ impl Control {
             log::error!("the router panicked and is started anew");
         }
         let control = Arc::clone(self);
-        let router = Arc::new(Router::start_in_arbiter(&self.arbiter, move |_| Router::new(control)));
+        let arbiter = self.arbiter.get_or_init(Arbiter::current);
+        let router = Arc::new(Router::start_in_arbiter(arbiter, move |_| Router::new(control)));
         self.router.store(Some(Arc::clone(&router)));
         router
     }
