@@ -47,10 +47,13 @@ struct Serve {
     config: Option<PathBuf>,
 }
 
+/// A line for each worker thread, and an error for each client that speaks no HTTP, are of no use to
+/// the people who run this.
+const LOG_FILTER: &str = "info,actix_server=warn,actix_http=off";
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // One line for each worker thread is of no use to the people who run this.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info,actix_server=warn")).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
     log_panics();
     let code = run(arguments.command.unwrap_or(Command::Serve(arguments.serve)));
     ExitCode::from(code.unwrap_or_else(|why| {

@@ -28,6 +28,8 @@ pub struct InvalidVariable {
 const DEFAULT_PORT: u16 = 8000;
 const DEFAULT_HOST: &str = "0.0.0.0";
 const DEFAULT_TIMEOUT_SECONDS: f64 = 100.0;
+/// Points in time that far ahead can still be told; with any number of seconds they could not.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 const DEFAULT_DATABASE: &str = "data/stats.db";
 
 impl Environment {
@@ -56,10 +58,10 @@ impl Environment {
 
 /// `TIMEOUT` in seconds, fractions allowed.
 fn patience(timeout: Option<String>) -> Result<Duration, InvalidVariable> {
-    let invalid = InvalidVariable { name: "TIMEOUT", expected: "a number of seconds above 0, such as 100" };
+    let invalid = InvalidVariable { name: "TIMEOUT", expected: "a number of seconds, more than 0 and up to a year" };
     let Some(timeout) = timeout else { return Ok(Duration::from_secs_f64(DEFAULT_TIMEOUT_SECONDS)) };
     match timeout.trim().parse().map(Duration::try_from_secs_f64) {
-        Ok(Ok(patience)) if !patience.is_zero() => Ok(patience),
+        Ok(Ok(patience)) if !patience.is_zero() && patience <= MAX_TIMEOUT => Ok(patience),
         _ => Err(invalid),
     }
 }
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn a_wrong_variable_is_named() {
         assert!(read(&[("PORT", "http")]).unwrap_err().starts_with("PORT: expected a port"));
-        for timeout in ["0", "-1", "soon", "NaN", "inf", "1e300"] {
+        for timeout in ["0", "-1", "soon", "NaN", "inf", "1e18", "1e300"] {
             assert!(read(&[("TIMEOUT", timeout)]).unwrap_err().starts_with("TIMEOUT"), "{timeout}");
         }
         assert!(read(&[("HOST", "not a host")]).unwrap_err().starts_with("HOST"));
