@@ -1,0 +1,156 @@
+//! The program as a user starts it: where its configuration comes from, how it ends.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use diesel::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::support::{CHAT, Client, FakeUpstream, KEY, Reply, channel, hello, within_patience};
+
+/// A process of the gateway in a folder of its own.
+struct Program {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Program {
+    fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_uni-api"))
+            .current_dir(folder)
+            .env_clear()
+            .envs([("HOST", "127.0.0.1"), ("PORT", "0")])
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// The next line of the log that contains `text`.
+    async fn says(&mut self, text: &str) -> String {
+        let line = async {
+            loop {
+                let line = self.log.next_line().await.unwrap().unwrap_or_else(|| panic!("never said {text:?}"));
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        };
+        within_patience(text, line).await
+    }
+
+    async fn client(&mut self) -> Client {
+        let line = self.says("listens on http://").await;
+        let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap();
+        Client::new(address.parse::<SocketAddr>().unwrap())
+    }
+
+    async fn ends(&mut self) -> ExitStatus {
+        within_patience("the end of the process", self.child.wait()).await.unwrap()
+    }
+
+    async fn terminate(&mut self) -> ExitStatus {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        self.ends().await
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn configuration(upstream: &FakeUpstream) -> String {
+    json!({"providers": [channel("up", upstream)], "api_keys": [{"api": KEY}]}).to_string()
+}
+
+#[actix_web::test]
+async fn sigterm_ends_it_with_0_and_everything_on_disk() {
+    let (folder, upstream) = (folder(), FakeUpstream::start().await);
+    std::fs::write(folder.path().join("api.yaml"), configuration(&upstream)).unwrap();
+    let mut program = Program::start(folder.path(), &[]);
+    let client = program.client().await;
+    for _ in 0..3 {
+        assert_eq!(client.post_json(CHAT, KEY, &hello()).await.status, 200);
+    }
+    assert_eq!(program.terminate().await.code(), Some(0));
+
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        rows: i64,
+    }
+    let database = folder.path().join("data/stats.db");
+    let mut database = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    let count: Count =
+        diesel::sql_query("SELECT count(*) AS rows FROM request_stats").get_result(&mut database).unwrap();
+    assert_eq!(count.rows, 3);
+}
+
+#[actix_web::test]
+async fn without_any_configuration_it_does_not_start() {
+    let folder = folder();
+    let mut program = Program::start(folder.path(), &[]);
+    program.says("CONFIG_URL").await;
+    assert_eq!(program.ends().await.code(), Some(2));
+}
+
+#[actix_web::test]
+async fn with_no_usable_provider_it_does_not_start() {
+    let folder = folder();
+    std::fs::write(folder.path().join("api.yaml"), "providers: []\napi_keys: [{api: sk-0123456789}]\n").unwrap();
+    let mut program = Program::start(folder.path(), &[]);
+    program.says("cannot be used").await;
+    assert_eq!(program.ends().await.code(), Some(2));
+}
+
+#[actix_web::test]
+async fn a_wrong_variable_is_told_by_name() {
+    let folder = folder();
+    let mut program = Program::start(folder.path(), &[("TIMEOUT", "soon")]);
+    program.says("TIMEOUT: expected a number of seconds").await;
+    assert_eq!(program.ends().await.code(), Some(2));
+}
+
+#[actix_web::test]
+async fn a_folder_named_api_yaml_counts_as_absent_and_the_url_is_fetched() {
+    let (folder, upstream) = (folder(), FakeUpstream::start().await);
+    std::fs::create_dir(folder.path().join("api.yaml")).unwrap();
+    let store = FakeUpstream::in_turn([Reply::body("text/yaml", configuration(&upstream))]).await;
+    let address = store.url("/private/api.yaml?token=CANARY");
+    let mut program = Program::start(folder.path(), &[("CONFIG_URL", &address), ("DISABLE_DATABASE", "true")]);
+    let client = program.client().await;
+    assert_eq!(client.post_json(CHAT, KEY, &hello()).await.status, 200);
+    assert_eq!(store.received().len(), 1);
+    assert_eq!(store.received()[0].path, "/private/api.yaml");
+    assert_eq!(program.terminate().await.code(), Some(0));
+    assert!(!folder.path().join("data").exists(), "no database is made");
+}
+
+#[actix_web::test]
+async fn a_url_that_cannot_be_fetched_is_told_without_its_credentials() {
+    let store = FakeUpstream::in_turn([Reply::error(403, "no")]).await;
+    let address = store.url("/api.yaml?token=CANARY");
+    let folder = folder();
+    let mut program = Program::start(folder.path(), &[("CONFIG_URL", &address)]);
+    let line = program.says("status 403").await;
+    assert!(!line.contains("CANARY"), "{line}");
+    assert_eq!(program.ends().await.code(), Some(2));
+}
+
+#[actix_web::test]
+async fn a_port_that_is_taken_is_told() {
+    let (folder, upstream) = (folder(), FakeUpstream::start().await);
+    std::fs::write(folder.path().join("api.yaml"), configuration(&upstream)).unwrap();
+    let taken = upstream.address().port().to_string();
+    let mut program = Program::start(folder.path(), &[("PORT", &taken)]);
+    program.says("is another program listening there?").await;
+    assert_eq!(program.ends().await.code(), Some(1));
+}
