@@ -64,15 +64,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<u8, Box<dyn std::error::Error>> {
     let working_dir = std::env::current_dir()?;
-    let environment = Environment::read(serve::variable)?;
+    let environment = || Environment::read(serve::variable);
     match command {
-        Command::Serve(Serve { config }) => Ok(serve::run(config.as_deref(), &working_dir, environment)),
+        Command::Serve(Serve { config }) => Ok(serve::run(config.as_deref(), &working_dir, environment()?)),
         Command::Check { file, strict } => {
             let surroundings = check::Surroundings {
                 working_dir: &working_dir,
                 env: &serve::variable,
                 fetch: &serve::fetch,
-                patience: environment.patience,
+                patience: Environment::read_patience(serve::variable)?,
             };
             let mut out = std::io::stdout().lock();
             let code = check::run(file.as_deref(), strict, &surroundings, &mut out)?;
@@ -83,7 +83,7 @@ fn run(command: Command) -> Result<u8, Box<dyn std::error::Error>> {
             let options = demo::Options { once, ..demo::Options::default() };
             Ok(demo::run(&options, &mut std::io::stdout().lock())?)
         }
-        Command::Health => Ok(health::run(&environment)),
+        Command::Health => Ok(health::run(&environment()?)),
     }
 }
 

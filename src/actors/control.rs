@@ -1,6 +1,6 @@
 //! The workers' door to the actors that schedule.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use arc_swap::ArcSwapOption;
@@ -24,7 +24,7 @@ const TRIES: usize = 3;
 /// of the ProviderActors, the models they discovered and the health board.
 pub struct Control {
     config: Arc<Config>,
-    arbiter: OnceLock<ArbiterHandle>,
+    arbiter: ArcSwapOption<ArbiterHandle>,
     router: ArcSwapOption<Addr<Router>>,
     reviving: Mutex<()>,
     providers: DashMap<ChannelId, Addr<ProviderActor>>,
@@ -37,7 +37,7 @@ impl Control {
     pub fn new(config: Arc<Config>) -> Arc<Self> {
         Arc::new(Self {
             config,
-            arbiter: OnceLock::new(),
+            arbiter: ArcSwapOption::empty(),
             router: ArcSwapOption::empty(),
             reviving: Mutex::new(()),
             providers: DashMap::new(),
@@ -46,10 +46,10 @@ impl Control {
         })
     }
 
-    /// Starts the Router, and through it every ProviderActor, on this arbiter. Only the first call
-    /// decides.
+    /// Starts the Router, and through it every ProviderActor, on this arbiter. Called again, it is
+    /// where a Router that died is started anew.
     pub fn run_on(self: &Arc<Self>, arbiter: ArbiterHandle) {
-        self.arbiter.get_or_init(|| arbiter);
+        self.arbiter.store(Some(Arc::new(arbiter)));
         self.router();
     }
 
@@ -96,8 +96,8 @@ impl Control {
             log::error!("the router panicked and is started anew");
         }
         let control = Arc::clone(self);
-        let arbiter = self.arbiter.get_or_init(Arbiter::current);
-        let router = Arc::new(Router::start_in_arbiter(arbiter, move |_| Router::new(control)));
+        let arbiter = self.arbiter.load_full().unwrap_or_else(|| Arc::new(Arbiter::current()));
+        let router = Arc::new(Router::start_in_arbiter(&arbiter, move |_| Router::new(control)));
         self.router.store(Some(Arc::clone(&router)));
         router
     }

@@ -1,7 +1,6 @@
 //! The right to make one attempt at one channel with one key.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -26,7 +25,6 @@ pub struct Lease {
     line: Arc<Line>,
     key: usize,
     upstream_model: Arc<str>,
-    granted: Instant,
     outcome: Outcome,
 }
 
@@ -34,8 +32,6 @@ pub struct Lease {
 pub struct Settle {
     /// How the attempt ended.
     pub outcome: Outcome,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// A channel with a target for each of its keys.
@@ -46,7 +42,7 @@ pub struct Line {
     pub targets: Vec<KeyTarget>,
     /// Where leases go back. A queue that its owner looks into before every decision, and not its
     /// mailbox: an outcome matters to the next decision only, and waking a thread for each costs
-    /// more than the rest of it. It never holds more than the leases that are out.
+    /// more than the rest of it. It holds what was settled since the last look, a second ago at most.
     pub settled: UnboundedSender<Settle>,
 }
 
@@ -59,8 +55,8 @@ pub struct KeyTarget {
 }
 
 impl Lease {
-    pub(super) fn new(line: Arc<Line>, key: usize, upstream_model: Arc<str>, now: Instant) -> Self {
-        Self { line, key, upstream_model, granted: now, outcome: Outcome::Cancelled }
+    pub(super) fn new(line: Arc<Line>, key: usize, upstream_model: Arc<str>) -> Self {
+        Self { line, key, upstream_model, outcome: Outcome::Cancelled }
     }
 
     /// The channel that answers.
@@ -97,6 +93,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // An owner that is gone has no use for the outcome.
-        let _ = self.line.settled.send(Settle { outcome: self.outcome, took: self.granted.elapsed() });
+        let _ = self.line.settled.send(Settle { outcome: self.outcome });
     }
 }

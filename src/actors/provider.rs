@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
 
@@ -42,9 +42,10 @@ pub struct ProviderActor {
 
 /// What is needed to ask for models, and how often that failed in a row.
 struct Discovery {
-    target: Arc<Target>,
+    /// One for each key; after a failure the next one is asked with.
+    targets: Vec<Arc<Target>>,
     limits: TimeLimits,
-    failures: u32,
+    failures: usize,
 }
 
 impl ProviderActor {
@@ -68,8 +69,8 @@ impl ProviderActor {
         let discovery = match channel.models {
             ModelSource::Listed(_) => None,
             ModelSource::Discovered => {
-                let target = Target::new(&channel, Endpoint::Models, channel.keys.first())?;
-                Some(Discovery { target: Arc::new(target), limits: channel.limits, failures: 0 })
+                let targets = keys.iter().map(|key| Target::new(&channel, Endpoint::Models, *key).map(Arc::new));
+                Some(Discovery { targets: targets.collect::<Result<_, _>>()?, limits: channel.limits, failures: 0 })
             }
         };
         let ring = KeyRing::new(channel.keys.len());
@@ -79,7 +80,7 @@ impl ProviderActor {
     }
 
     /// Answers the worker with a lease, or passes the request on when no key is left for it.
-    fn grant(&mut self, mut dispatch: Dispatch, now: Instant) {
+    fn grant(&mut self, mut dispatch: Dispatch) {
         let channel = self.line.channel.id;
         let attempts = &dispatch.ticket.attempts;
         let is_tried = |key| attempts.iter().any(|attempt| attempt.channel == channel && attempt.key == key);
@@ -88,7 +89,7 @@ impl ProviderActor {
         match (self.ring.pick(is_tried), model) {
             (Some(key), Some(model)) => {
                 self.health.grant();
-                let lease = Lease::new(Arc::clone(&self.line), key, model, now);
+                let lease = Lease::new(Arc::clone(&self.line), key, model);
                 // A worker that is gone drops the lease, which settles itself.
                 let _ = dispatch.reply.send(Ok((lease, dispatch.ticket)));
             }
@@ -111,7 +112,8 @@ impl ProviderActor {
     /// Asks for the list of models in a task of its own; the answer comes back as a message.
     fn discover(&self) {
         let (Some(discovery), Some(address)) = (&self.discovery, self.address.clone()) else { return };
-        let (target, limits) = (Arc::clone(&discovery.target), discovery.limits);
+        let Some(target) = discovery.targets.iter().cycle().nth(discovery.failures).cloned() else { return };
+        let limits = discovery.limits;
         actix::spawn(async move { address.do_send(Discovered(list_models(&target, &limits).await)) });
     }
 
@@ -152,8 +154,9 @@ fn same_name(name: Arc<str>) -> ModelName {
     ModelName { alias: Arc::clone(&name), upstream: name }
 }
 
-fn pause_after(failures: u32) -> Duration {
-    MIN_PAUSE.saturating_mul(2u32.saturating_pow(failures.min(16))).min(MAX_PAUSE)
+fn pause_after(failures: usize) -> Duration {
+    let doublings = u32::try_from(failures).unwrap_or(u32::MAX);
+    MIN_PAUSE.saturating_mul(2u32.saturating_pow(doublings.min(16))).min(MAX_PAUSE)
 }
 
 impl Actor for ProviderActor {
@@ -178,7 +181,7 @@ impl Handler<Dispatch> for ProviderActor {
     fn handle(&mut self, dispatch: Dispatch, context: &mut Context<Self>) {
         self.surviving(context, |actor| {
             actor.take_back();
-            actor.grant(dispatch, Instant::now());
+            actor.grant(dispatch);
         });
     }
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised, Supervisor,
@@ -20,6 +20,8 @@ const BATCH: usize = 512;
 /// As many rows can wait while the database is locked; further ones are dropped and counted. Half a
 /// minute of 1,000 requests a second, and at most some 100 MB of text.
 const CAPACITY: usize = 32_768;
+/// While nothing can be written, the log says so this often.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// The pause before the database is opened again after it could not be.
 const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -40,8 +42,10 @@ impl StatsQueue {
     /// Starts the writer of this file on its arbiter.
     pub fn start(path: PathBuf, arbiter: &ArbiterHandle) -> Self {
         let (rows, waiting) = mpsc::channel(CAPACITY);
-        let writer = Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting));
-        Self { rows: Some(rows), dropped: Arc::default(), writer: Some(writer) }
+        let dropped = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&dropped);
+        let writer = Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting, counter));
+        Self { rows: Some(rows), dropped, writer: Some(writer) }
     }
 
     /// Whether rows go anywhere.
@@ -86,11 +90,16 @@ pub struct StatsActor {
     store: Option<Store>,
     /// Taken from the queue, not yet written.
     batch: Vec<RequestRow>,
+    dropped: Arc<AtomicU64>,
+    /// How many dropped rows the log has told of.
+    told_dropped: u64,
+    /// When the log last told that rows cannot be written.
+    told_waiting: Option<Instant>,
 }
 
 impl StatsActor {
-    fn new(path: PathBuf, waiting: mpsc::Receiver<RequestRow>) -> Self {
-        Self { path, waiting, store: None, batch: Vec::new() }
+    fn new(path: PathBuf, waiting: mpsc::Receiver<RequestRow>, dropped: Arc<AtomicU64>) -> Self {
+        Self { path, waiting, store: None, batch: Vec::new(), dropped, told_dropped: 0, told_waiting: None }
     }
 
     /// Opens the database unless it is open; tries again later if it cannot be opened.
@@ -123,11 +132,26 @@ impl StatsActor {
         }
     }
 
+    fn tell_waiting(&mut self, error: &StoreError, now: Instant) {
+        if self.told_waiting.is_none_or(|told| now.duration_since(told) >= COMPLAINT_INTERVAL) {
+            self.told_waiting = Some(now);
+            log::warn!("statistics wait to be written: {error}");
+        }
+    }
+
+    fn tell_dropped(&mut self) {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped > self.told_dropped {
+            log::warn!("{dropped} rows of statistics were dropped since the start, as more came than could wait");
+            self.told_dropped = dropped;
+        }
+    }
+
     fn flush(&mut self, context: &mut Context<Self>) {
         match catch_unwind(AssertUnwindSafe(|| self.write_waiting())) {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.tell_dropped(),
             // The batch stays and is tried again; the queue behind it bounds the memory.
-            Ok(Err(error)) => log::warn!("statistics wait: {error}"),
+            Ok(Err(error)) => self.tell_waiting(&error, Instant::now()),
             Err(_) => {
                 log::error!("the statistics writer panicked and is restarted");
                 self.batch.clear();

@@ -46,8 +46,8 @@ pub enum FailureKind {
     RouteNotFound,
     /// The route exists, the method does not.
     MethodNotAllowed,
-    /// The client went away before the answer was whole.
-    ClientGone,
+    /// The body did not arrive in time.
+    RequestTimeout,
     /// A bug of the gateway.
     Internal,
     /// Nothing is left that could be tried.
@@ -103,7 +103,7 @@ impl FailureKind {
             Self::BodyTooLarge => (413, "invalid_request_error", "request_too_large"),
             Self::RouteNotFound => (404, "invalid_request_error", "unknown_url"),
             Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
-            Self::ClientGone => (499, "client_closed_request", "client_closed_request"),
+            Self::RequestTimeout => (408, "invalid_request_error", "request_timeout"),
             Self::Internal => (500, "server_error", "internal_error"),
             Self::Unavailable => (503, "server_error", "no_channel_available"),
             Self::Connect => (502, "upstream_error", "upstream_unreachable"),
@@ -133,7 +133,7 @@ impl FailureKind {
             | Self::BodyTooLarge
             | Self::RouteNotFound
             | Self::MethodNotAllowed
-            | Self::ClientGone => Origin::Client,
+            | Self::RequestTimeout => Origin::Client,
             Self::Internal | Self::Unavailable => Origin::Gateway,
             _ => Origin::Upstream,
         }

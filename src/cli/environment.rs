@@ -54,6 +54,15 @@ impl Environment {
         })?;
         Ok(Self { listen: listen.collect(), patience: patience(get("TIMEOUT"))?, database: database(&get) })
     }
+
+    /// Reads `TIMEOUT` alone.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be used.
+    pub fn read_patience(get: impl Fn(&str) -> Option<String>) -> Result<Duration, InvalidVariable> {
+        patience(get("TIMEOUT").filter(|value| !value.trim().is_empty()))
+    }
 }
 
 /// `TIMEOUT` in seconds, fractions allowed.

@@ -132,7 +132,15 @@ fn address(raw: &RawProvider, place: &KeyPath, report: &mut Report) -> (Option<D
     let engine = raw.engine.clone().take("engine", place, report);
     let written = raw.base_url.clone().take("base_url", place, report);
     let url = written.as_ref().and_then(|text| match parse_url(text.0.trim()) {
-        Ok(url) => Some(url),
+        Ok(url) => {
+            if !url.username().is_empty() || url.password().is_some() {
+                report.warning(
+                    &place.key("base_url"),
+                    "user and password in it are not sent; a key belongs under api".to_owned(),
+                );
+            }
+            Some(url)
+        }
         Err(message) => {
             report.error(&place.key("base_url"), message);
             None

@@ -39,7 +39,7 @@ struct Chunk<'a> {
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(default)]
-    index: u32,
+    index: Option<u32>,
     #[serde(borrow, default)]
     finish_reason: Option<&'a RawValue>,
     #[serde(default)]
@@ -57,18 +57,23 @@ pub fn read_chunk(data: &[u8]) -> Result<ChunkFacts, Failure> {
         return Err(error_in_answer(error));
     }
     let choices = chunk.choices.unwrap_or_default();
-    let finished = choices.iter().filter(|choice| choice.finish_reason.is_some());
+    let finished = choices.iter().filter(|choice| choice.finishes());
     Ok(ChunkFacts {
         has_substance: choices.iter().any(Choice::has_substance),
         has_no_choices: choices.is_empty(),
-        finished: finished.map(|choice| choice.index).collect(),
+        finished: finished.map(|choice| choice.index.unwrap_or(0)).collect(),
         usage: chunk.usage,
     })
 }
 
 impl Choice<'_> {
+    /// Some servers send an empty reason with every chunk.
+    fn finishes(&self) -> bool {
+        self.finish_reason.is_some_and(|reason| reason.get() != "\"\"")
+    }
+
     fn has_substance(&self) -> bool {
-        self.finish_reason.is_some()
+        self.finishes()
             || self.text.as_ref().is_some_and(|text| !text.is_empty())
             || self.delta.iter().flatten().any(|(field, value)| {
                 field != "role"
@@ -258,6 +263,28 @@ mod tests {
         assert!(!facts(role).has_substance);
         for delta in [r#"{"content":"x"}"#, r#"{"tool_calls":[{}]}"#, r#"{"reasoning_content":"hm"}"#] {
             assert!(facts(&format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#)).has_substance, "{delta}");
+        }
+    }
+
+    #[test]
+    fn an_empty_finish_reason_is_none() {
+        let empty = facts(r#"{"choices":[{"index":null,"delta":{"role":"assistant"},"finish_reason":""}]}"#);
+        assert_eq!((empty.finished, empty.has_substance), (vec![], false));
+    }
+
+    #[test]
+    fn odd_token_counts_spoil_no_answer() {
+        let chunk =
+            facts(r#"{"choices":[],"usage":{"prompt_tokens":3.0,"completion_tokens":"many","total_tokens":null}}"#);
+        let usage = chunk.usage.unwrap();
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens), (Some(3), None, None));
+        for usage in [r#""none""#, "[1]", "7", "{}"] {
+            let body = format!(r#"{{"choices":[],"usage":{usage}}}"#);
+            assert_eq!(
+                read_answer(body.as_bytes(), false).unwrap().and_then(|usage| usage.total_tokens),
+                None,
+                "{usage}"
+            );
         }
     }
 

@@ -1,12 +1,17 @@
 //! Reading a request body of bounded size.
 
+use std::time::Duration;
+
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::rt::time::timeout;
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
 use crate::canon::{Failure, FailureKind};
 
+/// A client may pause this long in the middle of its body.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// As much memory is set aside at once on a client's word that a body will be that long, in bytes.
 const MAX_TRUSTED_LENGTH: usize = 1024 * 1024;
 
@@ -21,22 +26,30 @@ pub async fn read(mut payload: Payload, headers: &HeaderMap, max_bytes: usize) -
     if announced.is_some_and(|length| length > max_bytes) {
         return Err(too_large(max_bytes));
     }
-    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
-    let first = first.map_err(|_| broken())?;
+    let Some(first) = next(&mut payload).await? else { return Ok(Bytes::new()) };
+    if first.len() > max_bytes {
+        return Err(too_large(max_bytes));
+    }
     if announced == Some(first.len()) {
         return Ok(first);
     }
     let mut whole =
         BytesMut::with_capacity(announced.unwrap_or(0).clamp(first.len(), MAX_TRUSTED_LENGTH.max(first.len())));
     whole.extend_from_slice(&first);
-    while let Some(piece) = payload.next().await {
-        let piece = piece.map_err(|_| broken())?;
+    while let Some(piece) = next(&mut payload).await? {
         if whole.len() + piece.len() > max_bytes {
             return Err(too_large(max_bytes));
         }
         whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())
+}
+
+async fn next(payload: &mut Payload) -> Result<Option<Bytes>, Failure> {
+    match timeout(PATIENCE, payload.next()).await {
+        Ok(piece) => piece.transpose().map_err(|_| broken()),
+        Err(_) => Err(Failure::new(FailureKind::RequestTimeout, "the body did not arrive in time; send it again")),
+    }
 }
 
 fn too_large(max_bytes: usize) -> Failure {

@@ -58,11 +58,11 @@ impl Account {
         }
     }
 
-    /// An attempt begins. It counts as failed until [`Account::succeeded`] is called.
+    /// An attempt begins. Neither succeeded nor failed, it ends undecided: the client left.
     pub fn attempt(&mut self, lease: &Lease) {
         if let Some(row) = &mut self.row {
             let provider = Arc::clone(&lease.channel().name);
-            row.attempts.push(AttemptRow { provider, provider_api_key: lease.key_label(), success: false });
+            row.attempts.push(AttemptRow { provider, provider_api_key: lease.key_label(), success: None });
         }
     }
 
@@ -84,8 +84,17 @@ impl Account {
 
     /// The last attempt ended with a whole answer.
     pub fn succeeded(&mut self) {
+        self.decide(true);
+    }
+
+    /// The last attempt failed.
+    pub fn failed(&mut self) {
+        self.decide(false);
+    }
+
+    fn decide(&mut self, success: bool) {
         if let Some(attempt) = self.row.as_mut().and_then(|row| row.attempts.last_mut()) {
-            attempt.success = true;
+            attempt.success = Some(success);
         }
     }
 }

@@ -61,6 +61,7 @@ impl Relay {
                         failure.kind,
                         failure.upstream_status
                     );
+                    account.failed();
                     ticket.failed(&lease, next);
                     lease.settle(Outcome::Failed(failure.kind));
                     if next == Next::Stop {

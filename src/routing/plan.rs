@@ -54,14 +54,13 @@ impl Plan {
     /// Passes over the candidates that `attempts` have shown to be of no use for this request and
     /// gives the one to ask; `None` when there is none, or when `retries` are used up.
     pub fn advance(&mut self, attempts: &[Attempted], retries: Retries) -> Option<&Candidate> {
-        let retries = match retries {
-            Retries::AtMost(retries) => usize::try_from(retries).unwrap_or(usize::MAX),
-            Retries::UntilExhausted => self.candidates.len().saturating_sub(1) + EXTRA_ATTEMPTS,
+        let only_new_channels = match retries {
+            Retries::AtMost(retries) if attempts.len() > usize::try_from(retries).unwrap_or(usize::MAX) => return None,
+            Retries::AtMost(_) => false,
+            Retries::UntilExhausted => extra_attempts(attempts) >= EXTRA_ATTEMPTS,
         };
-        if attempts.len() > retries {
-            return None;
-        }
-        while self.current().is_some_and(|now| is_ruled_out(now.channel, attempts)) {
+        let is_out = |channel| is_ruled_out(channel, attempts) || (only_new_channels && was_tried(channel, attempts));
+        while self.current().is_some_and(|now| is_out(now.channel)) {
             self.declined();
         }
         self.current()
@@ -88,6 +87,17 @@ impl Plan {
 
 fn is_ruled_out(channel: ChannelId, attempts: &[Attempted]) -> bool {
     attempts.iter().any(|attempt| attempt.channel == channel && attempt.next == Next::OtherChannel)
+}
+
+fn was_tried(channel: ChannelId, attempts: &[Attempted]) -> bool {
+    attempts.iter().any(|attempt| attempt.channel == channel)
+}
+
+/// Attempts at a channel that had been tried before.
+fn extra_attempts(attempts: &[Attempted]) -> usize {
+    let is_extra =
+        |(at, attempt): &(usize, &Attempted)| attempts.iter().take(*at).any(|before| before.channel == attempt.channel);
+    attempts.iter().enumerate().filter(is_extra).count()
 }
 
 #[cfg(test)]
@@ -151,10 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_number_each_channel_has_its_attempt_and_ten_more_are_made() {
-        let attempts = [attempted(0, Next::Key); 20];
-        assert!(plan(3, 0).advance(&attempts[..12], Retries::UntilExhausted).is_some());
-        assert!(plan(3, 0).advance(&attempts[..13], Retries::UntilExhausted).is_none());
+    fn a_channel_full_of_dead_keys_leaves_the_others_their_attempt() {
+        let attempts = [attempted(0, Next::Key); 11];
+        let next =
+            |plan: &mut Plan, made| plan.advance(&attempts[..made], Retries::UntilExhausted).map(|now| now.channel.0);
+        assert_eq!(next(&mut plan(2, 0), 10), Some(0));
+        assert_eq!(next(&mut plan(2, 0), 11), Some(1));
+        assert_eq!(next(&mut plan(1, 0), 11), None);
     }
 
     #[test]

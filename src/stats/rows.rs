@@ -41,6 +41,6 @@ pub struct AttemptRow {
     pub provider: Arc<str>,
     /// The upstream's key, masked with a short hash; `None` for a channel without keys.
     pub provider_api_key: Option<Arc<str>>,
-    /// Whether it ended with a whole answer.
-    pub success: bool,
+    /// Whether it ended with a whole answer; `None` when the client left before that was decided.
+    pub success: Option<bool>,
 }

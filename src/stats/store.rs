@@ -198,7 +198,7 @@ struct NewAttempt {
     model: Option<SharedText>,
     api_key: Option<SharedText>,
     provider_api_key: Option<SharedText>,
-    success: bool,
+    success: Option<bool>,
     timestamp: SharedText,
 }
 
@@ -236,7 +236,7 @@ mod tests {
             text: Some("hello".into()),
             usage: Some(Usage { prompt_tokens: Some(3), ..Usage::default() }),
             timestamp: SystemTime::UNIX_EPOCH + Duration::from_secs(86_400),
-            attempts: vec![AttemptRow { provider: "openai".into(), provider_api_key: None, success: true }],
+            attempts: vec![AttemptRow { provider: "openai".into(), provider_api_key: None, success: Some(true) }],
         }
     }
 

@@ -99,7 +99,8 @@ impl MessageBody for InSlices {
     }
 }
 
-fn content_length(response: &ClientResponse) -> Option<u64> {
+/// How long the body says it is.
+pub(super) fn content_length(response: &ClientResponse) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -10,7 +10,7 @@ use url::Url;
 use crate::canon::{Failure, FailureKind};
 use crate::config::TimeLimits;
 
-use super::attempt::not_answered;
+use super::attempt::{content_length, not_answered};
 use super::body::Body;
 use super::client::client;
 use super::target::Target;
@@ -53,7 +53,11 @@ pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<Str
 /// There is none, or it is not text.
 pub async fn fetch_text(url: &Url) -> Result<String, Failure> {
     let limits = TimeLimits::with_patience(PATIENCE);
-    let document = get(client(limits.connect).get(url.as_str()), &limits).await?;
+    let mut request = client(limits.connect).get(url.as_str());
+    if !url.username().is_empty() {
+        request = request.basic_auth(url.username(), url.password().unwrap_or_default());
+    }
+    let document = get(request, &limits).await?;
     String::from_utf8(document.to_vec())
         .map_err(|_| Failure::new(FailureKind::UnreadableAnswer, "the document is not UTF-8 text"))
 }
@@ -67,7 +71,11 @@ async fn get(request: awc::ClientRequest, limits: &TimeLimits) -> Result<bytes::
             let message = format!("the answer has status {}", status.as_u16());
             return Err(Failure::new(FailureKind::UpstreamStatus, message));
         }
-        Body::new(response, None, limits.idle).collect(MAX_DOCUMENT_BYTES).await
+        let length = content_length(&response);
+        if length.is_none() {
+            log::warn!("a document came without Content-Length; should it have been cut, nobody could tell");
+        }
+        Body::new(response, length, limits.idle).collect(MAX_DOCUMENT_BYTES).await
     };
     timeout(PATIENCE, document)
         .await

@@ -59,7 +59,7 @@ impl Target {
     /// The URL or the key cannot be put on the wire.
     pub fn at(mut url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        // Userinfo in a base_url is for the proxy in front of an upstream; awc does not send it.
+        // awc would not send them, and an address without them can go into a log.
         let _ = (url.set_username(""), url.set_password(None));
         let uri: Uri = url.as_str().parse().map_err(|_| InvalidTarget::Url)?;
         Ok(Self {

@@ -272,3 +272,15 @@ async fn the_keys_of_a_channel_take_turns() {
     assert_eq!(used, [keys, keys].concat());
     gateway.stop().await;
 }
+
+#[actix_web::test]
+async fn a_channel_full_of_dead_keys_does_not_keep_the_others_from_their_turn() {
+    let dead = FakeUpstream::in_turn([Reply::error(401, "no")]).await;
+    let good = FakeUpstream::start().await;
+    let keys: Vec<String> = (0..20).map(|number| format!("sk-dead-{number:02}-0123456789")).collect();
+    let channels = [with(channel("dead", &dead), json!({"api": keys})), channel("good", &good)];
+    let gateway = Setup::new(channels).fixed_priority().start().await;
+    assert_eq!(gateway.ask(&hello()).await.status, 200);
+    assert_eq!((dead.received().len(), good.received().len()), (11, 1));
+    gateway.stop().await;
+}

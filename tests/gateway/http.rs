@@ -192,6 +192,18 @@ async fn a_body_that_grows_too_large_is_refused() {
 }
 
 #[actix_web::test]
+async fn a_body_too_large_in_its_first_piece_is_refused() {
+    let upstream = FakeUpstream::start().await;
+    let gateway = small_gateway(&upstream).await;
+    let head =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let mut connection = gateway.client().connect().await;
+    connection.send_raw(format!("{head}5dc\r\n{}\r\n0\r\n\r\n", "x".repeat(1500))).await;
+    error_of(&connection.answer().await.unwrap(), 413);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn a_body_up_to_the_limit_is_taken() {
     let upstream = FakeUpstream::start().await;
     let gateway = small_gateway(&upstream).await;

@@ -154,3 +154,25 @@ async fn a_port_that_is_taken_is_told() {
     program.says("is another program listening there?").await;
     assert_eq!(program.ends().await.code(), Some(1));
 }
+
+#[actix_web::test]
+async fn a_configuration_that_was_cut_on_its_way_is_not_used() {
+    let (folder, upstream) = (folder(), FakeUpstream::start().await);
+    let cut = configuration(&upstream);
+    let announced = cut.len() + 20;
+    let store = FakeUpstream::in_turn([Reply::body("text/yaml", cut).content_length_lie(announced)]).await;
+    let address = store.url("/api.yaml");
+    let mut program = Program::start(folder.path(), &[("CONFIG_URL", &address)]);
+    program.says("ended before it was whole").await;
+    assert_eq!(program.ends().await.code(), Some(2));
+}
+
+#[actix_web::test]
+async fn check_needs_no_address_to_listen_on() {
+    let (folder, upstream) = (folder(), FakeUpstream::start().await);
+    std::fs::write(folder.path().join("api.yaml"), configuration(&upstream)).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_uni-api"));
+    let output = check.arg("check").current_dir(folder.path()).env("PORT", "http").output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("1 channel, 1 client key"));
+}

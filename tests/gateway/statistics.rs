@@ -58,8 +58,8 @@ struct ChannelStats {
     api_key: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     provider_api_key: Option<String>,
-    #[diesel(sql_type = Bool)]
-    success: bool,
+    #[diesel(sql_type = Nullable<Bool>)]
+    success: Option<bool>,
 }
 
 /// Everything that was written, in the order of the requests.
@@ -104,7 +104,7 @@ async fn a_request_is_written_with_all_that_is_known_of_it() {
 
     let [attempt] = attempts.as_slice() else { panic!("{attempts:?}") };
     assert_eq!((&attempt.request_id, attempt.provider.as_str()), (&request.request_id, "up"));
-    assert_eq!((attempt.model.as_deref(), attempt.success), (Some("gpt-4o"), true));
+    assert_eq!((attempt.model.as_deref(), attempt.success), (Some("gpt-4o"), Some(true)));
     assert_eq!(attempt.api_key, request.api_key);
     gateway.stop().await;
 }
@@ -140,7 +140,7 @@ async fn tokens_of_a_stream_are_written_whoever_asked_for_them() {
     let (requests, attempts) = rows(&gateway).await;
     assert_eq!(requests.len(), 2);
     assert!(requests.iter().all(|request| request.tokens() == [Some(7), Some(5), Some(12)]), "{requests:?}");
-    assert!(attempts.iter().all(|attempt| attempt.success));
+    assert!(attempts.iter().all(|attempt| attempt.success == Some(true)));
     gateway.stop().await;
 }
 
@@ -157,7 +157,7 @@ async fn every_attempt_has_a_row() {
     assert_eq!(requests[0].provider.as_deref(), Some("good"));
     let attempts: Vec<_> =
         attempts.iter().map(|row| (row.provider.as_str(), row.success, row.provider_api_key.is_some())).collect();
-    assert_eq!(attempts, [("broken", false, true), ("good", true, false)]);
+    assert_eq!(attempts, [("broken", Some(false), true), ("good", Some(true), false)]);
     gateway.stop().await;
 }
 
@@ -171,7 +171,7 @@ async fn a_request_that_failed_has_its_rows_too() {
     assert_eq!((request.provider.as_deref(), request.model.as_deref()), (None, Some("gpt-4o")));
     assert_eq!((request.first_response_time, request.text.as_deref()), (-1.0, Some("Hi")));
     assert!(request.process_time > 0.0);
-    assert_eq!((attempts.len(), attempts[0].success), (1, false));
+    assert_eq!((attempts.len(), attempts[0].success), (1, Some(false)));
     gateway.stop().await;
 }
 
@@ -183,7 +183,7 @@ async fn a_stream_that_broke_is_written_as_failed() {
     let (requests, attempts) = rows(&gateway).await;
     assert_eq!(requests.len(), 1);
     assert!(requests[0].first_response_time > 0.0);
-    assert_eq!((attempts.len(), attempts[0].success), (1, false));
+    assert_eq!((attempts.len(), attempts[0].success), (1, Some(false)));
     gateway.stop().await;
 }
 
@@ -223,7 +223,7 @@ async fn a_request_whose_client_left_is_written() {
     eventually("the row", async || !rows(&gateway).await.0.is_empty()).await;
     let (requests, attempts) = rows(&gateway).await;
     assert_eq!((requests.len(), attempts.len()), (1, 1));
-    assert_eq!((requests[0].provider.as_deref(), attempts[0].success), (None, false));
+    assert_eq!((requests[0].provider.as_deref(), attempts[0].success), (None, None), "nobody failed");
     gateway.stop().await;
 }
 

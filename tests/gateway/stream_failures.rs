@@ -208,3 +208,14 @@ async fn a_stream_is_the_same_however_the_network_splits_it() {
     }
     gateway.stop().await;
 }
+
+#[actix_web::test]
+async fn a_stream_of_empty_finish_reasons_that_is_cut_does_not_look_whole() {
+    let chunk = r#"data: {"choices":[{"index":0,"delta":{"content":"half an ans"},"finish_reason":""}]}"#;
+    let upstream = FakeUpstream::in_turn([Reply::sse([format!("{chunk}\n\n")])]).await;
+    let gateway = Gateway::before([channel("up", &upstream)]).await;
+    let events = gateway.open(&hello_streamed()).await.rest().await.events();
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events[1].contains("\"error\"") && !events.iter().any(|event| event == "[DONE]"), "{events:?}");
+    gateway.stop().await;
+}

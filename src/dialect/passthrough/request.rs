@@ -78,7 +78,7 @@ impl ChatRequest {
     }
 
     fn edited(&self, mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Bytes {
-        edits.sort_unstable_by_key(|(place, _)| place.start);
+        edits.sort_by_key(|(place, _)| place.start);
         let growth: usize = edits.iter().map(|(_, text)| text.len()).sum();
         let mut out = BytesMut::with_capacity(self.body.len() + growth);
         let mut from = 0;
@@ -227,6 +227,7 @@ mod tests {
         assert!(refusal(r#"{"model":"m","messages":[]} x"#).contains("column 29"));
         assert!(refusal(r#"{"messages":[]}"#).contains("no model"));
         assert!(refusal(r#"{"model":7,"messages":[]}"#).contains("\"model\" must be a string"));
+        assert!(refusal(&format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(600))).contains("too long"));
         assert!(refusal(r#"{"model":"m"}"#).contains("no messages"));
         assert!(refusal(r#"{"model":"m","messages":{}}"#).contains("must be a list"));
         assert!(refusal(r#"{"model":"m","messages":[],"stream":"yes"}"#).contains("\"stream\""));

@@ -8,6 +8,9 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// No model has a longer name. It goes into error messages and statistics, so it has to be bounded.
+const MAX_MODEL_BYTES: usize = 512;
+
 /// Where in the body the fields stand that may have to change.
 #[derive(Default)]
 pub struct Places {
@@ -216,6 +219,9 @@ impl<'a> Found<'a> {
         match name {
             FieldName::Model => {
                 self.places.model = self.place(value);
+                if value.len() > MAX_MODEL_BYTES {
+                    return Err("\"model\" is too long to be the name of a model");
+                }
                 let model = serde_json::from_str::<JsonText<'a>>(value).ok();
                 let model = model.map(|text| text.0).filter(|model| !model.is_empty());
                 self.model = Some(model.ok_or("\"model\" must be a string that is not empty")?);
