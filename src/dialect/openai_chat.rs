@@ -30,8 +30,8 @@ pub struct ChunkFacts {
 struct Chunk<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
-    #[serde(default)]
-    usage: Option<Usage>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -62,7 +62,7 @@ pub fn read_chunk(data: &[u8]) -> Result<ChunkFacts, Failure> {
         has_substance: choices.iter().any(Choice::has_substance),
         has_no_choices: choices.is_empty(),
         finished: finished.map(|choice| choice.index.unwrap_or(0)).collect(),
-        usage: chunk.usage,
+        usage: read_usage(chunk.usage),
     })
 }
 
@@ -128,8 +128,8 @@ struct Answer<'a> {
     error: Option<&'a RawValue>,
     #[serde(default)]
     choices: Option<IgnoredAny>,
-    #[serde(default)]
-    usage: Option<Usage>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
 }
 
 /// Checks a whole (not streamed) answer that claims success; gives its usage.
@@ -157,8 +157,13 @@ pub fn read_answer(body: &[u8], is_complete: bool) -> Result<Option<Usage>, Fail
             FailureKind::UnreadableAnswer,
             "the upstream's answer has no choices; is base_url a chat completions endpoint?",
         )),
-        Answer { usage, .. } => Ok(usage),
+        Answer { usage, .. } => Ok(read_usage(usage)),
     }
+}
+
+/// A usage object that cannot be read says nothing; the answer is none the worse for it.
+fn read_usage(usage: Option<&RawValue>) -> Option<Usage> {
+    usage.map(|usage| serde_json::from_str(usage.get()).unwrap_or_default())
 }
 
 /// The usage of an answer that is plainly one; `None` where a closer look is needed.
