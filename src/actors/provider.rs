@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
-
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::canon::Failure;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, Addr, Context, Handler, Supervisor};
+use actix::{Actor, Context, Handler, Supervisor};
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::ChannelId;
@@ -38,35 +38,37 @@ impl Router {
                 format!("the model \"{}\" is not available to this key; GET /v1/models lists what is", ticket.model);
             return refuse(dispatch, Failure::new(FailureKind::ModelNotFound, message).at("model"));
         };
-        let next = plan.advance(&ticket.attempts, ticket.client.retries).map(|candidate| candidate.channel);
-        match next.and_then(|channel| self.provider(channel)) {
-            Some(provider) => provider.do_send(dispatch),
-            None => {
-                let message = "no channel is left that could answer; try again later";
-                refuse(dispatch, Failure::new(FailureKind::Unavailable, message));
+        while let Some(channel) = plan.advance(&ticket.attempts, ticket.client.retries).map(|now| now.channel) {
+            // Sent through the table: an address of our own would be an allocation for each request.
+            if self.has_living_actor(channel)
+                && let Some(provider) = self.control.providers().get(&channel)
+            {
+                return provider.do_send(dispatch);
             }
+            plan.declined();
         }
+        let message = "no channel is left that could answer; try again later";
+        refuse(dispatch, Failure::new(FailureKind::Unavailable, message));
     }
 
-    /// The living actor of a channel; a new one if it died.
-    fn provider(&self, channel: ChannelId) -> Option<Addr<ProviderActor>> {
+    /// Sees to it that a channel's actor lives: starts one if there is none or it died.
+    fn has_living_actor(&self, channel: ChannelId) -> bool {
         let providers = self.control.providers();
-        if let Some(living) = providers.get(&channel).filter(|provider| provider.connected()) {
-            return Some(living.clone());
+        if providers.get(&channel).is_some_and(|provider| provider.connected()) {
+            return true;
         }
-        let config = Arc::clone(self.control.config().channels.get(channel.0)?);
+        let Some(config) = self.control.config().channels.get(channel.0).map(Arc::clone) else { return false };
         let health = Arc::default();
         self.control.health().insert(channel, Arc::clone(&health));
         let name = Arc::clone(&config.name);
         match ProviderActor::new(config, health, Arc::clone(&self.control)) {
             Ok(actor) => {
-                let provider = Supervisor::start(|_| actor);
-                providers.insert(channel, provider.clone());
-                Some(provider)
+                providers.insert(channel, Supervisor::start(|_| actor));
+                true
             }
             Err(why) => {
                 log::error!("channel {name}: {why}");
-                None
+                false
             }
         }
     }
@@ -82,7 +84,7 @@ impl Actor for Router {
 
     fn started(&mut self, _: &mut Context<Self>) {
         for channel in &self.control.config().channels {
-            self.provider(channel.id);
+            self.has_living_actor(channel.id);
         }
     }
 }

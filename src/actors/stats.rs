@@ -30,7 +30,8 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 pub struct StatsQueue {
     rows: Option<mpsc::Sender<RequestRow>>,
     dropped: Arc<AtomicU64>,
-    writer: Option<Addr<StatsActor>>,
+    /// Shared: each account has a queue, and cloning an address allocates.
+    writer: Option<Arc<Addr<StatsActor>>>,
 }
 
 impl StatsQueue {
@@ -45,7 +46,7 @@ impl StatsQueue {
         let dropped = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&dropped);
         let writer = Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting, counter));
-        Self { rows: Some(rows), dropped, writer: Some(writer) }
+        Self { rows: Some(rows), dropped, writer: Some(Arc::new(writer)) }
     }
 
     /// Whether rows go anywhere.

@@ -8,12 +8,12 @@ use url::Url;
 
 use crate::config::{Loaded, Severity, Source, find_source, parse, read_file, table};
 
+use super::CANNOT_START;
+
 /// The gateway starts and everything in the file is used.
 pub const OK: u8 = 0;
 /// The gateway starts without some part of the file. With `--strict`, also if there are warnings.
 pub const MISTAKES: u8 = 1;
-/// The gateway does not start.
-pub const CANNOT_START: u8 = 2;
 
 /// What the check looks at.
 pub struct Surroundings<'a> {
@@ -41,8 +41,12 @@ pub fn run(file: Option<&Path>, strict: bool, around: &Surroundings, out: &mut d
     }
 }
 
-/// The text to check and its name.
-fn text(file: Option<&Path>, around: &Surroundings) -> Result<(String, String), String> {
+/// The text of the configuration that the gateway would use, and its name.
+///
+/// # Errors
+///
+/// There is none, or it cannot be read; what to tell the user.
+pub fn text(file: Option<&Path>, around: &Surroundings) -> Result<(String, String), String> {
     let source = find_source(file, around.working_dir, around.env).map_err(|error| error.to_string())?;
     let label = match &source {
         // As short as the user knows it.

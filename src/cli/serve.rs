@@ -5,10 +5,11 @@ use std::path::Path;
 use url::Url;
 
 use crate::app::{self, Settings};
-use crate::config::{Config, Loaded, Severity, Source, find_source, parse, read_file};
+use crate::config::{Config, Loaded, Severity, parse};
 use crate::upstream::{fetch_text, install_crypto};
 
 use super::CANNOT_START;
+use super::check::{self, Surroundings};
 use super::environment::Environment;
 
 /// Serves with the configuration that `file` or the environment names. Returns the exit code.
@@ -30,14 +31,8 @@ pub fn run(file: Option<&Path>, working_dir: &Path, environment: Environment) ->
 }
 
 fn load(file: Option<&Path>, working_dir: &Path, environment: &Environment) -> Result<Config, String> {
-    let source = find_source(file, working_dir, &variable).map_err(|error| error.to_string())?;
-    let (label, text) = match &source {
-        Source::File(path) => {
-            let label = path.strip_prefix(working_dir).unwrap_or(path).display().to_string();
-            (label, read_file(path).map_err(|error| error.to_string())?)
-        }
-        Source::Url(url) => (source.to_string(), fetch(url).map_err(|error| format!("{source}: {error}"))?),
-    };
+    let around = Surroundings { working_dir, env: &variable, fetch: &fetch, patience: environment.patience };
+    let (label, text) = check::text(file, &around)?;
     let Loaded { config, diagnostics } = parse(&text, &label, &variable, environment.patience);
     for diagnostic in diagnostics {
         match diagnostic.severity {

@@ -21,7 +21,7 @@ pub struct Account {
 impl Account {
     /// Opens the account of a request that has just come in.
     pub fn open(stats: StatsQueue, request_id: Arc<str>, endpoint: &'static str, client_ip: Option<IpAddr>) -> Self {
-        let row = RequestRow {
+        let row = stats.is_enabled().then(|| RequestRow {
             request_id: Arc::clone(&request_id),
             endpoint,
             client_ip: client_ip.map(|ip| ip.to_string().into()),
@@ -34,8 +34,8 @@ impl Account {
             usage: None,
             timestamp: SystemTime::now(),
             attempts: Vec::new(),
-        };
-        Self { row: stats.is_enabled().then_some(row), stats, request_id, started: Instant::now() }
+        });
+        Self { row, stats, request_id, started: Instant::now() }
     }
 
     /// The `x-request-id` of the answer.

@@ -40,20 +40,20 @@ pub async fn attempt(request: &ChatRequest, lease: &Lease) -> Result<Begun, Fail
     let demands = Demands { model: lease.upstream_model(), tools: channel.tools, stream_usage: channel.stream_usage };
     let begun =
         if request.stream { stream(request, lease, demands).await } else { whole(request, lease, demands).await };
-    begun.map_err(|failure| match failure.kind {
-        // The upstream's word on the client's request, as it said it.
-        FailureKind::Rejected => failure,
-        _ => attributed(failure, lease),
-    })
+    begun.map_err(|failure| attributed(failure, lease))
 }
 
-/// The failure with the name of its channel and without the channel's key.
+/// The failure without the channel's key, and with the channel's name; but what the upstream says of
+/// the client's request stays as it said it.
 pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
     let failure = match lease.target() {
         Some(target) => upstream::without_key(target, failure),
         None => failure,
     };
-    Failure { message: format!("{}: {}", lease.channel().name, failure.message), ..failure }
+    match failure.kind {
+        FailureKind::Rejected => failure,
+        _ => Failure { message: format!("{}: {}", lease.channel().name, failure.message), ..failure },
+    }
 }
 
 async fn whole(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
@@ -61,11 +61,11 @@ async fn whole(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Re
     let now = Instant::now();
     let answer = timeout_at(now + limits.first_event, send(request, lease, demands))
         .await
-        .map_err(|_| late(FailureKind::FirstEventTimeout, "the upstream did not answer in time"))??;
+        .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream did not answer in time"))??;
     let is_complete = answer.body.has_announced_length();
     let body = timeout_at(now + limits.total, answer.body.collect(MAX_ANSWER_BYTES))
         .await
-        .map_err(|_| late(FailureKind::TotalTimeout, "the upstream's whole answer took too long"))??;
+        .map_err(|_| Failure::new(FailureKind::TotalTimeout, "the upstream's whole answer took too long"))??;
     let usage = read_answer(&body, is_complete)?;
     Ok(Begun::Whole { body, usage })
 }
@@ -74,7 +74,7 @@ async fn stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> R
     let deadline = Instant::now() + lease.channel().limits.first_event;
     timeout_at(deadline, begin_stream(request, lease, demands))
         .await
-        .map_err(|_| late(FailureKind::FirstEventTimeout, "the upstream's first event did not come in time"))?
+        .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream's first event did not come in time"))?
 }
 
 async fn begin_stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
@@ -128,8 +128,4 @@ async fn no_stream(first: Bytes, rest: Body) -> Failure {
     read_answer(&document, false).err().unwrap_or_else(|| {
         Failure::new(FailureKind::UnreadableAnswer, "the upstream answered a request for a stream without one")
     })
-}
-
-fn late(kind: FailureKind, message: &str) -> Failure {
-    Failure::new(kind, message)
 }

@@ -42,12 +42,12 @@ impl Relay {
         mut account: Account,
     ) -> Result<Answer, Failure> {
         let mut ticket = Ticket::new(client, Arc::clone(&request.model));
-        let mut worst: Option<Failure> = None;
+        let mut telling: Option<Failure> = None;
         loop {
             let lease;
             (lease, ticket) = match self.control.lease(ticket).await {
                 Ok(granted) => granted,
-                Err(refusal) => return Err(worst.unwrap_or(refusal)),
+                Err(refusal) => return Err(telling.unwrap_or(refusal)),
             };
             account.attempt(&lease);
             match attempt(&request, &lease).await {
@@ -67,7 +67,7 @@ impl Relay {
                     if next == Next::Stop {
                         return Err(failure);
                     }
-                    worst = Some(match worst {
+                    telling = Some(match telling {
                         Some(before) => before.more_informative(failure),
                         None => failure,
                     });

@@ -26,8 +26,6 @@ use super::target::Target;
 const STALE_CONNECTION: Duration = Duration::from_millis(50);
 /// As much of an error body is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
-/// The beginning of a key counts as a part of it from this length on, in bytes.
-const MIN_BEGUN_KEY: usize = 6;
 
 /// The answer of an upstream that accepted the request.
 pub struct Answer {
@@ -57,7 +55,7 @@ pub async fn send(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<A
     if !status.is_success() {
         let retry_after = retry_after(&response);
         let said = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
-        return Err(refused(target, status, &said, retry_after));
+        return Err(refused(status, &said, retry_after));
     }
     if length.is_none()
         && !response.headers().contains_key(header::TRANSFER_ENCODING)
@@ -81,7 +79,7 @@ async fn post(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<Clien
 }
 
 /// A request body that is handed over in slices. awc copies what it sends into a buffer first; so
-/// the buffer, which lives as long as the connection, stays small however long the body is.
+/// the buffer, which lives until the answer ends, stays small however long the body is.
 struct InSlices(Bytes);
 
 const SLICE_BYTES: usize = 64 * 1024;
@@ -138,7 +136,7 @@ pub(super) fn not_answered(error: &SendRequestError) -> Failure {
 }
 
 /// What an answer that is no success means for the request.
-fn refused(target: &Target, status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Failure {
+fn refused(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Failure {
     let said = read_error(body);
     let names_our_key =
         said.message.as_deref().is_some_and(blames_the_key) || said.code.as_deref() == Some("invalid_api_key");
@@ -159,41 +157,13 @@ fn refused(target: &Target, status: StatusCode, body: &[u8], retry_after: Option
         (_, Some(message)) => message,
         (_, None) => format!("the upstream answered with status {} and no message", status.as_u16()),
     };
-    let failure = Failure {
+    Failure {
         upstream_status: Some(status.as_u16()),
         upstream_code: said.code.filter(|_| kind != FailureKind::KeyRefused),
         upstream_type: said.kind.filter(|_| kind != FailureKind::KeyRefused),
         param: said.param.filter(|_| kind == FailureKind::Rejected).map(Cow::Owned),
         retry_after,
         ..Failure::new(kind, message)
-    };
-    without_key(target, failure)
-}
-
-/// The failure without the key of this target, should the upstream have repeated it in what it said.
-pub fn without_key(target: &Target, failure: Failure) -> Failure {
-    let erase = |text: String| {
-        let text = target.redact(text);
-        match &target.secret {
-            Some(key) => without_begun_key(text, key.expose()),
-            None => text,
-        }
-    };
-    Failure {
-        message: erase(failure.message),
-        upstream_code: failure.upstream_code.map(erase),
-        upstream_type: failure.upstream_type.map(erase),
-        param: failure.param.map(|param| Cow::Owned(erase(param.into_owned()))),
-        ..failure
-    }
-}
-
-/// A long message is cut, maybe in the middle of the key. Its first characters are no secret.
-fn without_begun_key(text: String, key: &str) -> String {
-    let begun = (MIN_BEGUN_KEY..key.len()).rev().filter_map(|length| key.get(..length));
-    match begun.filter_map(|begun| text.strip_suffix(begun)).next() {
-        Some(rest) => format!("{rest}…"),
-        None => text,
     }
 }
 

@@ -11,9 +11,9 @@ mod document;
 mod target;
 mod url;
 
-pub use attempt::{Answer, send, without_key};
+pub use attempt::{Answer, send};
 pub use body::Body;
 pub use client::install_crypto;
 pub use document::{fetch_text, list_models};
-pub use target::{InvalidTarget, Target};
+pub use target::{InvalidTarget, Target, without_key};
 pub use url::{Endpoint, endpoint_url};

@@ -1,5 +1,6 @@
 //! An upstream endpoint with the headers of one key.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use awc::http::Uri;
@@ -7,6 +8,7 @@ use awc::http::header::HeaderValue;
 use thiserror::Error;
 use url::Url;
 
+use crate::canon::Failure;
 use crate::config::{Channel, Dialect, Secret};
 
 use super::url::{Endpoint, endpoint_url};
@@ -20,8 +22,11 @@ pub struct Target {
     pub(super) authorization: Option<HeaderValue>,
     pub(super) extra_headers: &'static [(&'static str, &'static str)],
     /// The key, to be erased from whatever the upstream says.
-    pub(super) secret: Option<Secret>,
+    secret: Option<Secret>,
 }
+
+/// The beginning of a key counts as a part of it from this length on, in bytes.
+const MIN_BEGUN_KEY: usize = 6;
 
 /// Why there can be no target.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -70,18 +75,32 @@ impl Target {
             secret: key.cloned(),
         })
     }
-
-    /// `text` without the key, should the upstream have repeated it.
-    pub(super) fn redact(&self, text: String) -> String {
-        match &self.secret {
-            Some(key) if text.contains(key.expose()) => text.replace(key.expose(), &key.masked()),
-            _ => text,
-        }
-    }
 }
 
 fn bearer(key: &Secret) -> Result<HeaderValue, InvalidTarget> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| InvalidTarget::Key)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// The failure without the key of this target, should the upstream have repeated it in what it said.
+pub fn without_key(target: &Target, failure: Failure) -> Failure {
+    let Some(key) = &target.secret else { return failure };
+    let erase = |text: String| without_begun_key(text.replace(key.expose(), &key.masked()), key.expose());
+    Failure {
+        message: erase(failure.message),
+        upstream_code: failure.upstream_code.map(erase),
+        upstream_type: failure.upstream_type.map(erase),
+        param: failure.param.map(|param| Cow::Owned(erase(param.into_owned()))),
+        ..failure
+    }
+}
+
+/// A long message is cut, maybe in the middle of the key. Its first characters are no secret.
+fn without_begun_key(text: String, key: &str) -> String {
+    let begun = (MIN_BEGUN_KEY..key.len()).rev().filter_map(|length| key.get(..length));
+    match begun.filter_map(|begun| text.strip_suffix(begun)).next() {
+        Some(rest) => format!("{rest}…"),
+        None => text,
+    }
 }
