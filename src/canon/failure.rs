@@ -62,14 +62,26 @@ pub enum FailureKind {
     IdleTimeout,
     /// The upstream's whole answer took too long.
     TotalTimeout,
+    /// The request asks for what this channel's format cannot say.
+    Untranslatable,
+    /// An image or document behind an address cannot be fetched, or must not be.
+    MediaUnavailable,
     /// The upstream refused the request as wrong (400, 413, 422).
     Rejected,
-    /// The upstream refused our key (401, 403) or its balance (402).
+    /// The prompt is longer than the upstream's model can take.
+    ContextTooLong,
+    /// The upstream refused the request, or withheld its answer, for what it says.
+    ContentFiltered,
+    /// The upstream refused our key (401, 403).
     KeyRefused,
+    /// The balance or quota behind our key is spent.
+    QuotaSpent,
     /// The upstream limits the rate (429).
     RateLimited,
     /// The upstream does not know the model or the path (404).
     UpstreamNotFound,
+    /// The upstream is too busy (503, 529).
+    Overloaded,
     /// Any other status that is not a success.
     UpstreamStatus,
     /// An error object in an answer that claimed success.
@@ -111,7 +123,13 @@ impl FailureKind {
             Self::FirstEventTimeout => (504, "upstream_error", "upstream_first_event_timeout"),
             Self::IdleTimeout => (504, "upstream_error", "upstream_idle_timeout"),
             Self::TotalTimeout => (504, "upstream_error", "upstream_total_timeout"),
+            Self::Untranslatable => (400, "invalid_request_error", "unsupported_by_channel"),
+            Self::MediaUnavailable => (400, "invalid_request_error", "invalid_media_url"),
             Self::Rejected => (400, "invalid_request_error", "upstream_rejected"),
+            Self::ContextTooLong => (400, "invalid_request_error", "context_length_exceeded"),
+            Self::ContentFiltered => (400, "invalid_request_error", "content_filter"),
+            Self::QuotaSpent => (429, "insufficient_quota", "insufficient_quota"),
+            Self::Overloaded => (503, "upstream_error", "upstream_overloaded"),
             Self::KeyRefused => (502, "upstream_error", "upstream_key_refused"),
             Self::RateLimited => (429, "rate_limit_error", "rate_limit_exceeded"),
             Self::UpstreamNotFound => (404, "invalid_request_error", "upstream_not_found"),
@@ -133,7 +151,9 @@ impl FailureKind {
             | Self::BodyTooLarge
             | Self::RouteNotFound
             | Self::MethodNotAllowed
-            | Self::RequestTimeout => Origin::Client,
+            | Self::RequestTimeout
+            | Self::Untranslatable
+            | Self::MediaUnavailable => Origin::Client,
             Self::Internal | Self::Unavailable => Origin::Gateway,
             _ => Origin::Upstream,
         }
@@ -142,8 +162,9 @@ impl FailureKind {
     /// Whether another attempt makes sense.
     pub fn next(self) -> Next {
         match self {
-            Self::KeyRefused | Self::RateLimited => Next::Key,
+            Self::KeyRefused | Self::QuotaSpent | Self::RateLimited => Next::Key,
             Self::UpstreamStatus
+            | Self::Overloaded
             | Self::ConnectionLost
             | Self::ErrorInAnswer
             | Self::EmptyAnswer
@@ -153,7 +174,9 @@ impl FailureKind {
             | Self::FirstEventTimeout
             | Self::IdleTimeout
             | Self::TotalTimeout
-            | Self::UpstreamNotFound => Next::OtherChannel,
+            | Self::UpstreamNotFound
+            | Self::Untranslatable
+            | Self::MediaUnavailable => Next::OtherChannel,
             _ => Next::Stop,
         }
     }
@@ -162,13 +185,13 @@ impl FailureKind {
     /// shown. What a provider said about the request beats what happened to a connection.
     fn informative(self) -> u8 {
         match self {
-            Self::Rejected => 9,
-            Self::UpstreamStatus => 8,
+            Self::Rejected | Self::ContextTooLong | Self::ContentFiltered => 9,
+            Self::UpstreamStatus | Self::Overloaded => 8,
             Self::ErrorInAnswer => 7,
-            Self::RateLimited => 6,
+            Self::RateLimited | Self::QuotaSpent => 6,
             Self::FirstEventTimeout | Self::IdleTimeout | Self::TotalTimeout => 5,
             Self::EmptyAnswer | Self::UnreadableAnswer | Self::CutAnswer => 4,
-            Self::UpstreamNotFound => 3,
+            Self::UpstreamNotFound | Self::Untranslatable | Self::MediaUnavailable => 3,
             Self::Connect | Self::ConnectionLost => 2,
             Self::KeyRefused => 1,
             _ => 0,

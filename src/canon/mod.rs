@@ -1,7 +1,18 @@
-//! Plain data that every room understands: how a request failed, and what an answer used.
+//! Plain data that every room understands: what a client asks of a model, what the model answers,
+//! how a request failed.
+//!
+//! [`ChatRequest`] and [`ChatEvent`] are the hub between wire formats: every format converts to and
+//! from them, none to another.
 
+mod chat;
+mod event;
 mod failure;
 mod usage;
 
+pub use chat::{
+    Block, CacheHint, ChatRequest, Content, Effort, Function, Issuer, Json, Reasoning, ResponseFormat, Role, Sampling,
+    Signature, Source, Text, Tool, ToolCall, ToolChoice, ToolResult, Turn,
+};
+pub use event::{ChatEvent, FinishReason};
 pub use failure::{Failure, FailureKind, Next, Origin};
 pub use usage::Usage;

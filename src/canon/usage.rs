@@ -1,37 +1,29 @@
 //! What an answer used, in tokens.
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
-
 /// Token counts as the provider reported them; `None` where it said nothing that is a count.
-///
-/// Source: the `usage` object of OpenAI's chat completions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens of the request.
-    #[serde(default, deserialize_with = "count")]
+    /// Tokens of the request, cached ones included.
     pub prompt_tokens: Option<i64>,
-    /// Tokens of the answer.
-    #[serde(default, deserialize_with = "count")]
+    /// Tokens of the answer, thoughts included.
     pub completion_tokens: Option<i64>,
     /// Both together.
-    #[serde(default, deserialize_with = "count")]
     pub total_tokens: Option<i64>,
+    /// Of the request's tokens, those read from a cache.
+    pub cached_tokens: Option<i64>,
+    /// Of the request's tokens, those written to a cache.
+    pub cache_creation_tokens: Option<i64>,
+    /// Of the answer's tokens, those of thoughts.
+    pub reasoning_tokens: Option<i64>,
 }
 
-/// Some servers count in floating point, and some write anything at all; no reason to refuse an
-/// answer.
-fn count<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Count {
-        Whole(i64),
-        Fraction(f64),
-        Other(IgnoredAny),
+impl Usage {
+    /// Counts of request and answer, and their sum.
+    pub fn of(prompt_tokens: Option<i64>, completion_tokens: Option<i64>) -> Self {
+        let total_tokens = match (prompt_tokens, completion_tokens) {
+            (None, None) => None,
+            (prompt, completion) => Some(prompt.unwrap_or(0).saturating_add(completion.unwrap_or(0))),
+        };
+        Self { prompt_tokens, completion_tokens, total_tokens, ..Self::default() }
     }
-    Ok(match Count::deserialize(json)? {
-        Count::Whole(count) => Some(count),
-        Count::Fraction(count) => count.to_string().split('.').next().and_then(|whole| whole.parse().ok()),
-        Count::Other(_) => None,
-    })
 }

@@ -1,9 +1,108 @@
 //! Wire formats. Pure: no clock, no network, no actors.
 //!
-//! `openai_chat` reads what OpenAI-format providers answer; `passthrough` is the journey of a
-//! request whose client and upstream both speak it, where bytes stay as they are; `sse` cuts an
-//! event stream into events.
+//! Every format has a folder of its own that reads like the others:
+//!
+//! - `request.rs` turns a [`ChatRequest`] into the format (or back),
+//! - `answer.rs` turns its answers into [`ChatEvent`]s (or back), whole and streamed,
+//! - `mod.rs` names the provider's document that both follow.
+//!
+//! [`Format`] is the table of them. A client speaks `openai_chat`; where its upstream does too,
+//! [`passthrough`] sends the bytes on as they are, otherwise [`translated`] goes through the hub.
 
+use crate::canon::{ChatEvent, ChatRequest, Failure};
+
+pub mod anthropic;
+pub mod json;
 pub mod openai_chat;
 pub mod passthrough;
 pub mod sse;
+pub mod translated;
+
+/// A wire format of chat requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenAI chat completions.
+    OpenAiChat,
+    /// Anthropic messages, as Anthropic or Vertex AI hosts them.
+    Anthropic(anthropic::Host),
+}
+
+impl Format {
+    /// The body of a request for this model.
+    ///
+    /// # Errors
+    ///
+    /// `Untranslatable` when the format cannot say what the request asks for.
+    pub fn write_request(self, request: &ChatRequest<'_>, model: &str) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::OpenAiChat => Err(json::untranslatable("a request of the same format is passed on as it is")),
+            Self::Anthropic(host) => anthropic::write_request(request, model, host),
+        }
+    }
+
+    /// The events of a whole answer.
+    ///
+    /// # Errors
+    ///
+    /// The answer is an error, or not an answer at all.
+    pub fn read_answer(self, body: &[u8]) -> Result<Vec<ChatEvent<'_>>, Failure> {
+        match self {
+            Self::OpenAiChat => Err(json::unreadable("an answer of the same format is passed on as it is")),
+            Self::Anthropic(_) => anthropic::read_answer(body),
+        }
+    }
+
+    /// A reader of a streamed answer.
+    pub fn stream_reader(self) -> Box<dyn StreamReader> {
+        match self {
+            Self::OpenAiChat | Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
+        }
+    }
+
+    /// Whether images and documents have to be sent as bytes, because the upstream fetches nothing.
+    pub fn needs_media_bytes(self) -> bool {
+        match self {
+            Self::OpenAiChat => false,
+            Self::Anthropic(host) => host == anthropic::Host::Vertex,
+        }
+    }
+}
+
+/// Reads a streamed answer, one event after the other.
+pub trait StreamReader: Send {
+    /// Takes the text of the next event and adds what it says to `events`. What was added counts
+    /// also when there is an error behind it.
+    ///
+    /// # Errors
+    ///
+    /// The upstream reports an error, or sent what the format does not have.
+    fn read<'a>(&mut self, data: &'a [u8], events: &mut Vec<ChatEvent<'a>>) -> Result<(), Failure>;
+
+    /// How far the answer has come.
+    fn progress(&self) -> Progress;
+
+    /// How the upstream cuts its stream into events.
+    fn framing(&self) -> Framing {
+        Framing::ServerSentEvents
+    }
+}
+
+/// How far a streamed answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More must come; a stream that ends here was cut.
+    Open,
+    /// It may end here, but token counts may still come.
+    Finished,
+    /// It is over; what comes now does not count.
+    Over,
+}
+
+/// How a stream is cut into events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    ServerSentEvents,
+    /// One JSON value on each line.
+    Lines,
+}

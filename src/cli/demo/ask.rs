@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::canon::Usage;
 use crate::config::TimeLimits;
+use crate::dialect::openai_chat::read_chunk;
 use crate::dialect::sse::{self, Splitter};
 use crate::upstream::{Target, send};
 
@@ -31,7 +32,6 @@ pub struct Answer {
 struct Chunk {
     #[serde(default)]
     choices: Vec<Choice>,
-    usage: Option<Usage>,
     error: Option<Error>,
 }
 
@@ -78,7 +78,7 @@ impl Answer {
             if let Some(error) = chunk.error {
                 return Err(error.message);
             }
-            self.usage = chunk.usage.or(self.usage);
+            self.usage = read_chunk(&data).ok().and_then(|facts| facts.usage).or(self.usage);
             for choice in chunk.choices {
                 words.push_str(choice.delta.content.as_deref().unwrap_or_default());
                 self.finish_reason = choice.finish_reason.or(self.finish_reason.take());

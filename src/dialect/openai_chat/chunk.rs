@@ -1,7 +1,4 @@
-//! What OpenAI-format providers answer to a chat request.
-//!
-//! Source: OpenAI's API reference, "Chat completions" (the chat completion object, the chat
-//! completion chunk object) and "Error codes"; variations as compatible providers send them.
+//! Looks at what OpenAI-format providers answer, as far as a gateway that passes it on has to know.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -12,6 +9,9 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::canon::{Failure, FailureKind, Usage};
+
+use super::error::error_in_answer;
+use super::usage::WireUsage;
 
 /// What one stream event says, as far as the gateway needs to know.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -163,7 +163,7 @@ pub fn read_answer(body: &[u8], is_complete: bool) -> Result<Option<Usage>, Fail
 
 /// A usage object that cannot be read says nothing; the answer is none the worse for it.
 fn read_usage(usage: Option<&RawValue>) -> Option<Usage> {
-    usage.map(|usage| serde_json::from_str(usage.get()).unwrap_or_default())
+    usage.map(|usage| serde_json::from_str::<WireUsage>(usage.get()).map(Usage::from).unwrap_or_default())
 }
 
 /// The usage of an answer that is plainly one; `None` where a closer look is needed.
@@ -174,84 +174,11 @@ fn skim_answer(body: &[u8]) -> Option<Option<Usage>> {
         (true, None, _) => Some(None),
         (true, Some(at), None) => {
             let value = body.get(at + KEYS.usage.needle().len()..)?.trim_ascii_start().strip_prefix(b":")?;
-            Option::<Usage>::deserialize(&mut serde_json::Deserializer::from_slice(value)).ok()
+            let usage = Option::<WireUsage>::deserialize(&mut serde_json::Deserializer::from_slice(value)).ok()?;
+            Some(usage.map(Usage::from))
         }
         _ => None,
     }
-}
-
-/// The body of a refusal or of an in-band error: OpenAI's error object, and its message once more
-/// at the top for older clients of uni-api.
-pub fn write_error(failure: &Failure) -> String {
-    let public = failure.kind.public();
-    serde_json::json!({
-        "error": {
-            "message": failure.message,
-            "type": failure.upstream_type.as_deref().unwrap_or(public.error_type),
-            "param": failure.param,
-            "code": failure.upstream_code.as_deref().unwrap_or(public.code),
-        },
-        "message": failure.message,
-    })
-    .to_string()
-}
-
-fn error_in_answer(error: &RawValue) -> Failure {
-    let said = read_error_value(error.get());
-    let message = said.message.unwrap_or_else(|| "the upstream reported an error".to_owned());
-    Failure { upstream_code: said.code, ..Failure::new(FailureKind::ErrorInAnswer, message) }
-}
-
-/// What an upstream's error body says.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct UpstreamError {
-    /// Its sentence.
-    pub message: Option<String>,
-    /// Its `code`.
-    pub code: Option<String>,
-    /// Its `type`.
-    pub kind: Option<String>,
-    /// Its `param`.
-    pub param: Option<String>,
-}
-
-/// Reads an error body in any of the shapes that providers use: `{"error":{"message"}}`,
-/// `{"error":"…"}`, `{"message"}`, `{"detail"}`, a list of one of these.
-pub fn read_error(body: &[u8]) -> UpstreamError {
-    std::str::from_utf8(body).map(read_error_value).unwrap_or_default()
-}
-
-fn read_error_value(json: &str) -> UpstreamError {
-    use serde_json::Value;
-    fn text(value: Option<&Value>) -> Option<String> {
-        match value? {
-            Value::String(text) => Some(shorten(text)),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
-    }
-    fn read(value: &Value) -> UpstreamError {
-        match value {
-            Value::String(message) => UpstreamError { message: Some(shorten(message)), ..Default::default() },
-            Value::Array(items) => items.first().map(read).unwrap_or_default(),
-            Value::Object(fields) => match fields.get("error") {
-                Some(error @ (Value::Object(_) | Value::String(_))) => read(error),
-                _ => UpstreamError {
-                    message: text(fields.get("message").or_else(|| fields.get("detail")).or_else(|| fields.get("msg"))),
-                    code: text(fields.get("code")),
-                    kind: text(fields.get("type")),
-                    param: text(fields.get("param")),
-                },
-            },
-            _ => UpstreamError::default(),
-        }
-    }
-    serde_json::from_str(json).map(|value| read(&value)).unwrap_or_default()
-}
-
-/// At most 1,000 characters: some providers put a whole stack trace into a message.
-fn shorten(text: &str) -> String {
-    text.chars().take(1000).collect()
 }
 
 #[cfg(test)]
@@ -340,19 +267,5 @@ mod tests {
         ] {
             assert_eq!(read_answer(body.as_bytes(), true), read_answer(body.as_bytes(), false), "{body}");
         }
-    }
-
-    #[test]
-    fn every_shape_of_error_body_gives_its_message() {
-        for body in [
-            r#"{"error":{"message":"boom","type":"t","code":"c"}}"#,
-            r#"{"error":"boom"}"#,
-            r#"{"message":"boom"}"#,
-            r#"{"detail":"boom"}"#,
-            r#"[{"error":{"message":"boom","code":400}}]"#,
-        ] {
-            assert_eq!(read_error(body.as_bytes()).message.as_deref(), Some("boom"), "{body}");
-        }
-        assert_eq!(read_error(b"<html>"), UpstreamError::default());
     }
 }

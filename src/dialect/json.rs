@@ -1,0 +1,92 @@
+//! What all formats need of JSON: text borrowed from the document, raw objects, failures.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::canon::{Failure, FailureKind, Json, Text};
+
+/// A string that is borrowed from the document where it stands there unescaped. Unlike
+/// `Option<Cow<str>>`, `Option<Str>` borrows as well.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Str<'a>(#[serde(borrow)] pub Text<'a>);
+
+/// The fields of an object, each value as it stands in the document.
+#[derive(Debug, Default)]
+pub struct Fields<'a>(pub Vec<(Text<'a>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields<'de>, M::Error> {
+                let mut fields = Vec::with_capacity(8);
+                while let Some((Str(key), value)) = map.next_entry::<Str<'de>, &'de RawValue>()? {
+                    fields.push((key, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        json.deserialize_map(Object)
+    }
+}
+
+/// The text from this byte on.
+pub fn part<'a>(text: &Text<'a>, from: usize) -> Text<'a> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(from..).unwrap_or_default()),
+        Cow::Owned(text) => Cow::Owned(text.get(from..).unwrap_or_default().to_owned()),
+    }
+}
+
+/// Adds fields to the text of a JSON object that has some already.
+pub fn append_fields<'f, 'a: 'f>(object: &mut Vec<u8>, fields: impl Iterator<Item = &'f (Text<'a>, Json<'a>)>) {
+    if object.pop().is_none() {
+        return;
+    }
+    for (name, value) in fields {
+        object.push(b',');
+        object.extend_from_slice(serde_json::Value::from(name.as_ref()).to_string().as_bytes());
+        object.push(b':');
+        object.extend_from_slice(value.get().as_bytes());
+    }
+    object.push(b'}');
+}
+
+/// A value that is made here rather than read.
+pub fn raw(value: &impl Serialize) -> Json<'static> {
+    // Only a map with keys that are no strings, or a Serialize that fails by itself, is refused.
+    Cow::Owned(serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+}
+
+/// The arguments of a tool call as the text of a JSON object. Nothing becomes an empty object; what
+/// is no object, such as arguments that were cut off, is kept under a name of its own.
+pub fn arguments_object<'a>(arguments: &'a str) -> Json<'a> {
+    if arguments.trim().is_empty() {
+        return raw(&serde_json::Map::new());
+    }
+    match serde_json::from_str::<&'a RawValue>(arguments) {
+        Ok(object) if object.get().starts_with('{') => Cow::Borrowed(object),
+        _ => raw(&serde_json::json!({ "arguments": arguments })),
+    }
+}
+
+/// The channel's format cannot say what the request asks for.
+pub fn untranslatable(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Untranslatable, message)
+}
+
+/// The upstream's answer is not what its format has.
+pub fn unreadable(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::UnreadableAnswer, message)
+}

@@ -1,0 +1,16 @@
+//! OpenAI chat completions, the format of every client.
+//!
+//! Source: OpenAI's API reference, "Chat completions" (the request, the chat completion object, the
+//! chat completion chunk object) and "Error codes"; variations as compatible providers send them.
+
+mod answer;
+mod chunk;
+mod error;
+mod message;
+mod request;
+mod usage;
+
+pub use answer::{AnswerHead, ChunkWriter, write_answer};
+pub use chunk::{ChunkFacts, needs_reading, read_answer, read_chunk};
+pub use error::{UpstreamError, error_in_answer, read_error, write_error};
+pub use request::read_request;
