@@ -41,7 +41,7 @@ impl Relay {
         request: ChatRequest,
         mut account: Account,
     ) -> Result<Answer, Failure> {
-        let mut ticket = Ticket::new(client, Arc::clone(&request.model));
+        let mut ticket = Ticket::new(client, Arc::clone(&request.model), request.stream);
         let mut telling: Option<Failure> = None;
         loop {
             let lease;
@@ -50,7 +50,7 @@ impl Relay {
                 Err(refusal) => return Err(telling.unwrap_or(refusal)),
             };
             account.attempt(&lease);
-            match attempt(&request, &lease).await {
+            match attempt(&request, &lease, account.request_id()).await {
                 Ok(begun) => return Ok(deliver(begun, lease, account)),
                 Err(failure) => {
                     let next = failure.kind.next();

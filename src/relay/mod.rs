@@ -6,6 +6,7 @@
 
 mod account;
 mod attempt;
+mod exchange;
 mod journey;
 mod stream;
 

@@ -8,6 +8,7 @@ mod attempt;
 mod body;
 mod client;
 mod document;
+mod route;
 mod target;
 mod url;
 
@@ -15,5 +16,5 @@ pub use attempt::{Answer, send};
 pub use body::Body;
 pub use client::install_crypto;
 pub use document::{fetch_text, list_models};
+pub use route::{Operation, address_names_model};
 pub use target::{InvalidTarget, Target, without_key};
-pub use url::{Endpoint, endpoint_url};
