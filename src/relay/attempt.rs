@@ -6,10 +6,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::actors::Lease;
 use crate::canon::{Failure, FailureKind, Usage};
 use crate::dialect::AnswerStream;
-use crate::dialect::passthrough::ChatRequest;
 use crate::upstream::{self, Body};
 
-use super::exchange::Exchange;
+use super::exchange::{Asked, Exchange};
 
 /// An answer that is not streamed may be this long, in bytes; images come as base64 in there.
 const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;
@@ -37,9 +36,9 @@ pub enum Begun {
 }
 
 /// Sends the request to the channel of the lease and waits for the commit point.
-pub async fn attempt(request: &ChatRequest, lease: &Lease, request_id: &str) -> Result<Begun, Failure> {
-    let exchange = Exchange::new(request, lease, request_id);
-    let begun = if request.stream { stream(&exchange, lease).await } else { whole(&exchange, lease).await };
+pub async fn attempt(asked: &Asked, lease: &Lease) -> Result<Begun, Failure> {
+    let exchange = Exchange::new(asked, lease);
+    let begun = if asked.request.stream { stream(&exchange, lease).await } else { whole(&exchange, lease).await };
     begun.map_err(|failure| attributed(failure, lease))
 }
 
@@ -109,7 +108,7 @@ async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, F
 }
 
 async fn send(exchange: &Exchange<'_>, lease: &Lease) -> Result<upstream::Answer, Failure> {
-    upstream::send(lease.target(), exchange.body()?, &lease.channel().limits).await
+    upstream::send(lease.target(), exchange.outgoing()?, &lease.channel().limits).await
 }
 
 /// Some servers forget to say that they stream.

@@ -1,7 +1,9 @@
 //! One request in the words of one upstream, and its answer in the words of the client.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::Lease;
@@ -10,34 +12,51 @@ use crate::dialect::openai_chat::{self, AnswerHead, read_request};
 use crate::dialect::passthrough::{ChatRequest, Demands};
 use crate::dialect::translated::TranslatedStream;
 use crate::dialect::{AnswerStream, Format, Framing};
+use crate::upstream::Outgoing;
+
+/// What a client asks for.
+pub struct Asked {
+    /// The request.
+    pub request: ChatRequest,
+    /// Its `anthropic-beta` header.
+    pub anthropic_beta: Option<HeaderValue>,
+    /// The `x-request-id` of the answer.
+    pub request_id: Arc<str>,
+}
 
 /// What goes to the upstream of a lease, and how to read what comes back.
 pub(super) struct Exchange<'r> {
-    request: &'r ChatRequest,
+    asked: &'r Asked,
     demands: Demands<'r>,
     format: Format,
-    request_id: &'r str,
 }
 
 impl<'r> Exchange<'r> {
     /// The exchange of a request over a lease.
-    pub fn new(request: &'r ChatRequest, lease: &'r Lease, request_id: &'r str) -> Self {
+    pub fn new(asked: &'r Asked, lease: &'r Lease) -> Self {
         let channel = lease.channel();
         let demands =
             Demands { model: lease.upstream_model(), tools: channel.tools, stream_usage: channel.stream_usage };
-        Self { request, demands, format: lease.target().format(), request_id }
+        Self { asked, demands, format: lease.target().format() }
     }
 
-    /// The body for the upstream.
+    /// What goes to the upstream.
     ///
     /// # Errors
     ///
     /// The request is wrong, or asks for what the upstream's format cannot say.
-    pub fn body(&self) -> Result<Bytes, Failure> {
-        if self.format == Format::OpenAiChat {
-            return Ok(self.request.for_upstream(self.demands));
-        }
-        let mut request = read_request(self.request.body())?;
+    pub fn outgoing(&self) -> Result<Outgoing, Failure> {
+        let body = match self.format {
+            Format::OpenAiChat => self.asked.request.for_upstream(self.demands),
+            _ => self.translated()?,
+        };
+        let knows_betas = matches!(self.format, Format::Anthropic(_));
+        let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
+        Ok(Outgoing { body, anthropic_beta })
+    }
+
+    fn translated(&self) -> Result<Bytes, Failure> {
+        let mut request = read_request(self.asked.request.body())?;
         if !self.demands.tools {
             request.tools.clear();
             request.tool_choice = None;
@@ -70,8 +89,10 @@ impl<'r> Exchange<'r> {
     /// The reader of a streamed answer.
     pub fn stream(&self) -> AnswerStream {
         match self.format {
-            Format::OpenAiChat => AnswerStream::Passed(self.request.answer_stream(self.demands)),
-            format => AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.request.wants_usage)),
+            Format::OpenAiChat => AnswerStream::Passed(self.asked.request.answer_stream(self.demands)),
+            format => {
+                AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.asked.request.wants_usage))
+            }
         }
     }
 
@@ -83,9 +104,9 @@ impl<'r> Exchange<'r> {
     fn head(&self) -> AnswerHead {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         AnswerHead {
-            id: format!("chatcmpl-{}", self.request_id),
+            id: format!("chatcmpl-{}", self.asked.request_id),
             created: since_1970.as_secs(),
-            model: self.request.model.as_ref().to_owned(),
+            model: self.asked.request.model.as_ref().to_owned(),
         }
     }
 }

@@ -11,5 +11,6 @@ mod journey;
 mod stream;
 
 pub use account::Account;
+pub use exchange::Asked;
 pub use journey::{Answer, Relay};
 pub use stream::EventStream;

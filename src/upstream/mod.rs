@@ -12,7 +12,7 @@ mod route;
 mod target;
 mod url;
 
-pub use attempt::{Answer, send};
+pub use attempt::{Answer, Outgoing, send};
 pub use body::Body;
 pub use client::install_crypto;
 pub use document::{fetch_text, list_models};
