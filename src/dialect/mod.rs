@@ -64,11 +64,12 @@ impl Format {
         }
     }
 
-    /// Whether images and documents have to be sent as bytes, because the upstream fetches nothing.
-    pub fn needs_media_bytes(self) -> bool {
+    /// Whether an image or a document may be named by this address. What may not has to be sent as
+    /// bytes, because the upstream fetches nothing from there.
+    pub fn takes_url(self, _url: &str) -> bool {
         match self {
-            Self::OpenAiChat => false,
-            Self::Anthropic(host) => host == anthropic::Host::Vertex,
+            Self::OpenAiChat => true,
+            Self::Anthropic(host) => host == anthropic::Host::Anthropic,
         }
     }
 }

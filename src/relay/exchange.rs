@@ -8,11 +8,14 @@ use bytes::Bytes;
 
 use crate::actors::Lease;
 use crate::canon::{ChatEvent, Failure, FailureKind, Usage};
+use crate::config::MediaFetch;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
 use crate::dialect::passthrough::{ChatRequest, Demands};
 use crate::dialect::translated::TranslatedStream;
 use crate::dialect::{AnswerStream, Format, Framing};
 use crate::upstream::Outgoing;
+
+use super::media::Fetched;
 
 /// What a client asks for.
 pub struct Asked {
@@ -22,6 +25,10 @@ pub struct Asked {
     pub anthropic_beta: Option<HeaderValue>,
     /// The `x-request-id` of the answer.
     pub request_id: Arc<str>,
+    /// Which addresses of images and documents may be fetched.
+    pub media_fetch: MediaFetch,
+    /// What was fetched from them.
+    pub fetched: Fetched,
 }
 
 /// What goes to the upstream of a lease, and how to read what comes back.
@@ -45,22 +52,23 @@ impl<'r> Exchange<'r> {
     /// # Errors
     ///
     /// The request is wrong, or asks for what the upstream's format cannot say.
-    pub fn outgoing(&self) -> Result<Outgoing, Failure> {
+    pub async fn outgoing(&self) -> Result<Outgoing, Failure> {
         let body = match self.format {
             Format::OpenAiChat => self.asked.request.for_upstream(self.demands),
-            _ => self.translated()?,
+            _ => self.translated().await?,
         };
         let knows_betas = matches!(self.format, Format::Anthropic(_));
         let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
         Ok(Outgoing { body, anthropic_beta })
     }
 
-    fn translated(&self) -> Result<Bytes, Failure> {
+    async fn translated(&self) -> Result<Bytes, Failure> {
         let mut request = read_request(self.asked.request.body())?;
         if !self.demands.tools {
             request.tools.clear();
             request.tool_choice = None;
         }
+        self.asked.fetched.bring_in(&mut request, self.format, self.asked.media_fetch).await?;
         self.format.write_request(&request, self.demands.model).map(Bytes::from)
     }
 
