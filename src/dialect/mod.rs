@@ -12,6 +12,7 @@
 use crate::canon::{ChatEvent, ChatRequest, Failure};
 
 pub mod anthropic;
+pub mod cohere;
 pub mod json;
 pub mod openai_chat;
 pub mod passthrough;
@@ -25,6 +26,10 @@ pub enum Format {
     OpenAiChat,
     /// Anthropic messages, as Anthropic or Vertex AI hosts them.
     Anthropic(anthropic::Host),
+    /// Cohere chat, version 2.
+    CohereV2,
+    /// Cohere chat, version 1.
+    CohereV1,
 }
 
 impl Format {
@@ -37,6 +42,8 @@ impl Format {
         match self {
             Self::OpenAiChat => Err(json::untranslatable("a request of the same format is passed on as it is")),
             Self::Anthropic(host) => anthropic::write_request(request, model, host),
+            Self::CohereV2 => cohere::write_v2_request(request, model),
+            Self::CohereV1 => cohere::write_v1_request(request, model),
         }
     }
 
@@ -49,6 +56,8 @@ impl Format {
         match self {
             Self::OpenAiChat => Err(json::unreadable("an answer of the same format is passed on as it is")),
             Self::Anthropic(_) => anthropic::read_answer(body),
+            Self::CohereV2 => cohere::read_v2_answer(body),
+            Self::CohereV1 => cohere::read_v1_answer(body),
         }
     }
 
@@ -56,13 +65,15 @@ impl Format {
     pub fn stream_reader(self) -> Box<dyn StreamReader> {
         match self {
             Self::OpenAiChat | Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
+            Self::CohereV2 => Box::new(cohere::V2AnswerReader::default()),
+            Self::CohereV1 => Box::new(cohere::V1AnswerReader::default()),
         }
     }
 
     /// Whether images and documents have to be sent as bytes, because the upstream fetches nothing.
     pub fn needs_media_bytes(self) -> bool {
         match self {
-            Self::OpenAiChat => false,
+            Self::OpenAiChat | Self::CohereV2 | Self::CohereV1 => false,
             Self::Anthropic(host) => host == anthropic::Host::Vertex,
         }
     }
