@@ -117,6 +117,10 @@ struct Completion {
 
 impl Completion {
     fn take(&mut self, event: &ChatEvent<'_>) {
+        if let ChatEvent::Usage(usage) = event {
+            self.usage = Some(*usage);
+            return;
+        }
         let was_thinking = std::mem::take(&mut self.thinking);
         match event {
             ChatEvent::Text(text) => self.text.get_or_insert_default().push_str(text),
@@ -157,8 +161,8 @@ impl Completion {
             ChatEvent::Citation { url, title } => {
                 self.annotations.push(annotation(url, title.as_deref()));
             }
-            ChatEvent::Usage(usage) => self.usage = Some(*usage),
             ChatEvent::Finish(reason) => self.finish = Some(*reason),
+            ChatEvent::Usage(_) => {}
         }
     }
 
