@@ -198,7 +198,7 @@ fn piece(content: &Content<'_>) -> Piece {
     }
 }
 
-fn place(source: &Source<'_>) -> String {
+pub fn place(source: &Source<'_>) -> String {
     match source {
         Source::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
         Source::Url(url) => url.to_string(),
@@ -206,7 +206,7 @@ fn place(source: &Source<'_>) -> String {
     }
 }
 
-fn proof(signature: &Signature<'_>) -> Proof {
+pub fn proof(signature: &Signature<'_>) -> Proof {
     let format = match signature.issuer {
         Issuer::Anthropic => ANTHROPIC,
         Issuer::Google => GOOGLE,

@@ -7,8 +7,11 @@
 // Always true here. It tells clippy that helper functions are tests as well: they may unwrap, index and panic.
 #![cfg(test)]
 
+mod agents;
+mod arbitrary;
 mod client;
 mod exchange;
 mod native;
 mod pipe;
 mod recordings;
+mod round_trip;

@@ -14,14 +14,14 @@ pub struct Native {
     pub format: Format,
     /// A model there.
     pub model: &'static str,
-    /// The format of the proofs that it issues and takes, if it does.
-    pub proofs: Option<&'static str>,
     /// What a request says, or the thing in it that OpenAI's format has no word for.
     pub read_request: fn(&Value) -> Result<Request, String>,
     /// The JSON of a request without what the format leaves open.
     pub normalised: fn(&Value) -> Value,
     /// What is left of a request that goes to this model: all that the format can say.
     pub carried: fn(Request) -> Request,
+    /// What is left of an answer that this model gives: all that the format can say.
+    pub given: fn(Answer) -> Answer,
     /// What a whole answer says.
     pub read_answer: fn(&Value) -> Answer,
     /// What a streamed answer says.
