@@ -2,7 +2,8 @@
 //!
 //! A [`Target`] is an endpoint with the headers of one key, prepared once. [`send`] makes one
 //! attempt at it; [`list_models`] and [`fetch_text`] ask for small documents; [`fetch_media`] asks
-//! for what a client names by its address. Everything that goes wrong comes back as a [`Failure`](crate::canon::Failure).
+//! for what a client names by its address. Everything that goes wrong comes back as a
+//! [`Failure`](crate::canon::Failure).
 
 mod address;
 mod attempt;
