@@ -105,7 +105,7 @@ impl Dialect {
 
     /// Whether requests can be sent in this format.
     pub fn is_spoken(self) -> bool {
-        matches!(self, Dialect::Gpt | Dialect::OpenRouter | Dialect::Claude)
+        matches!(self, Dialect::Gpt | Dialect::OpenRouter | Dialect::Claude | Dialect::Cohere)
     }
 }
 

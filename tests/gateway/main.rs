@@ -11,6 +11,7 @@ mod browsers;
 mod cancel;
 mod chat;
 mod claude;
+mod cohere;
 mod discovery;
 mod failover;
 mod fake_upstream_itself;
