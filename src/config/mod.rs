@@ -24,8 +24,8 @@ mod vocabulary;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
 pub use resolved::{
-    Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, ModelName, ModelSource, Retries, Rule, RuleTarget,
-    Schedule, TimeLimits,
+    Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, MediaFetch, ModelName, ModelSource, Retries, Rule,
+    RuleTarget, Schedule, TimeLimits,
 };
 pub use secret::{Fingerprint, Secret};
 pub use source::{Source, SourceError, find_source, read_file};

@@ -1,0 +1,121 @@
+//! One request in the words of one upstream, and its answer in the words of the client.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::http::header::HeaderValue;
+use bytes::Bytes;
+
+use crate::actors::Lease;
+use crate::canon::{ChatEvent, Failure, FailureKind, Usage};
+use crate::config::MediaFetch;
+use crate::dialect::openai_chat::{self, AnswerHead, read_request};
+use crate::dialect::passthrough::{ChatRequest, Demands};
+use crate::dialect::translated::TranslatedStream;
+use crate::dialect::{AnswerStream, Format, Framing};
+use crate::upstream::Outgoing;
+
+use super::media::Fetched;
+
+/// What a client asks for.
+pub struct Asked {
+    /// The request.
+    pub request: ChatRequest,
+    /// Its `anthropic-beta` header.
+    pub anthropic_beta: Option<HeaderValue>,
+    /// The `x-request-id` of the answer.
+    pub request_id: Arc<str>,
+    /// Which addresses of images and documents may be fetched.
+    pub media_fetch: MediaFetch,
+    /// What was fetched from them.
+    pub fetched: Fetched,
+}
+
+/// What goes to the upstream of a lease, and how to read what comes back.
+pub(super) struct Exchange<'r> {
+    asked: &'r Asked,
+    demands: Demands<'r>,
+    /// What the upstream speaks, if that is not what the client speaks.
+    format: Option<Format>,
+}
+
+impl<'r> Exchange<'r> {
+    /// The exchange of a request over a lease.
+    pub fn new(asked: &'r Asked, lease: &'r Lease) -> Self {
+        let channel = lease.channel();
+        let demands =
+            Demands { model: lease.upstream_model(), tools: channel.tools, stream_usage: channel.stream_usage };
+        Self { asked, demands, format: lease.target().format() }
+    }
+
+    /// What goes to the upstream.
+    ///
+    /// # Errors
+    ///
+    /// The request is wrong, or asks for what the upstream's format cannot say.
+    pub async fn outgoing(&self) -> Result<Outgoing, Failure> {
+        let body = match self.format {
+            None => self.asked.request.for_upstream(self.demands),
+            Some(format) => self.translated(format).await?,
+        };
+        let knows_betas = matches!(self.format, Some(Format::Anthropic(_)));
+        let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
+        Ok(Outgoing { body, anthropic_beta })
+    }
+
+    async fn translated(&self, format: Format) -> Result<Bytes, Failure> {
+        let mut request = read_request(self.asked.request.body())?;
+        if !self.demands.tools {
+            request.tools.clear();
+            request.tool_choice = None;
+        }
+        self.asked.fetched.bring_in(&mut request, format, self.asked.media_fetch).await?;
+        format.write_request(&request, self.demands.model).map(Bytes::from)
+    }
+
+    /// A whole answer for the client, and what it used. `is_complete` says that as many bytes came as
+    /// were announced.
+    ///
+    /// # Errors
+    ///
+    /// It is an error, or no answer.
+    pub fn read_answer(&self, body: Bytes, is_complete: bool) -> Result<(Bytes, Option<Usage>), Failure> {
+        let Some(format) = self.format else {
+            let usage = openai_chat::read_answer(&body, is_complete)?;
+            return Ok((body, usage));
+        };
+        if body.trim_ascii().is_empty() {
+            return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
+        }
+        let events = format.read_answer(&body)?;
+        let usage = events.iter().rev().find_map(|event| match event {
+            ChatEvent::Usage(usage) => Some(*usage),
+            _ => None,
+        });
+        Ok((openai_chat::write_answer(&self.head(), &events), usage))
+    }
+
+    /// The reader of a streamed answer.
+    pub fn stream(&self) -> AnswerStream {
+        match self.format {
+            None => AnswerStream::Passed(self.asked.request.answer_stream(self.demands)),
+            Some(format) => {
+                AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.asked.request.wants_usage))
+            }
+        }
+    }
+
+    /// Whether a stream of this format is one of JSON values and not of server-sent events.
+    pub fn streams_lines(&self) -> bool {
+        self.format.is_some_and(|format| format.stream_reader().framing() == Framing::Lines)
+    }
+
+    fn head(&self) -> AnswerHead {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        AnswerHead {
+            id: format!("chatcmpl-{}", self.asked.request_id),
+            created: since_1970.as_secs(),
+            model: self.asked.request.model.as_ref().to_owned(),
+        }
+    }
+}
