@@ -14,7 +14,7 @@ pub fn head() -> AnswerHead {
 /// What the provider is sent for the body of a client.
 pub fn sent(body: &Value, format: Format, model: &str) -> Result<Value, Failure> {
     let body = body.to_string();
-    let request = openai_chat::read_request(body.as_bytes())?;
+    let request = openai_chat::read_request(&body)?;
     let written = format.write_request(&request, model)?;
     Ok(serde_json::from_slice(&written).unwrap())
 }

@@ -116,7 +116,7 @@ proptest! {
     fn what_a_client_says_reaches_the_hub(request in arbitrary::request()) {
         let said = speakable(Request::of(&request));
         let body = client::body(&said, "alias").to_string();
-        let got = Request::of(&openai_chat::read_request(body.as_bytes()).unwrap());
+        let got = Request::of(&openai_chat::read_request(&body).unwrap());
         prop_assert_eq!(got.arranged(), said.arranged(), "{}", body);
     }
 
