@@ -11,6 +11,7 @@ mod agents;
 mod arbitrary;
 mod client;
 mod exchange;
+mod fixtures;
 mod native;
 mod pipe;
 mod recordings;

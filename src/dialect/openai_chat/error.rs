@@ -24,7 +24,8 @@ pub fn write_error(failure: &Failure) -> String {
 pub fn error_in_answer(error: &RawValue) -> Failure {
     let said = read_error_value(error.get());
     let message = said.message.unwrap_or_else(|| "the upstream reported an error".to_owned());
-    Failure { upstream_code: said.code, ..Failure::new(FailureKind::ErrorInAnswer, message) }
+    let failure = Failure::new(FailureKind::ErrorInAnswer, message);
+    Failure { upstream_code: said.code, upstream_type: said.kind, ..failure }
 }
 
 /// What an upstream's error body says.
