@@ -24,6 +24,8 @@ pub enum Outcome {
 pub struct Lease {
     line: Arc<Line>,
     key: usize,
+    key_label: Option<Arc<str>>,
+    target: Arc<Target>,
     upstream_model: Arc<str>,
     outcome: Outcome,
 }
@@ -34,29 +36,26 @@ pub struct Settle {
     pub outcome: Outcome,
 }
 
-/// A channel with a target for each of its keys.
+/// What all leases of a channel share.
 pub struct Line {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// By position in the key ring.
-    pub targets: Vec<KeyTarget>,
     /// Where leases go back. A queue that its owner looks into before every decision, and not its
     /// mailbox: an outcome matters to the next decision only, and waking a thread for each costs
     /// more than the rest of it. It holds what was settled since the last look, a second ago at most.
     pub settled: UnboundedSender<Settle>,
 }
 
-/// The endpoint for one key.
-pub struct KeyTarget {
-    /// Where to send a chat request.
-    pub chat: Target,
-    /// How the key appears in the statistics; `None` for a channel without keys.
-    pub key_label: Option<Arc<str>>,
-}
-
 impl Lease {
-    pub(super) fn new(line: Arc<Line>, key: usize, upstream_model: Arc<str>) -> Self {
-        Self { line, key, upstream_model, outcome: Outcome::Cancelled }
+    /// A lease on one key, by its position in the channel's ring, for one model.
+    pub(super) fn new(
+        line: Arc<Line>,
+        key: usize,
+        key_label: Option<Arc<str>>,
+        target: Arc<Target>,
+        upstream_model: Arc<str>,
+    ) -> Self {
+        Self { line, key, key_label, target, upstream_model, outcome: Outcome::Cancelled }
     }
 
     /// The channel that answers.
@@ -71,7 +70,7 @@ impl Lease {
 
     /// How the key appears in the statistics.
     pub fn key_label(&self) -> Option<Arc<str>> {
-        self.line.targets.get(self.key)?.key_label.clone()
+        self.key_label.clone()
     }
 
     /// The model's name at this channel.
@@ -80,8 +79,8 @@ impl Lease {
     }
 
     /// Where to send the request.
-    pub fn target(&self) -> Option<&Target> {
-        self.line.targets.get(self.key).map(|target| &target.chat)
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Gives the slot back and says how the attempt ended.

@@ -18,6 +18,8 @@ pub struct Ticket {
     pub client: Arc<ClientKey>,
     /// For which alias.
     pub model: Arc<str>,
+    /// Whether the answer is streamed.
+    pub stream: bool,
     /// The candidates and how far through them the request has come; made by the Router.
     pub plan: Option<Plan>,
     /// What was tried so far.
@@ -26,8 +28,8 @@ pub struct Ticket {
 
 impl Ticket {
     /// The ticket of a request that has just come in.
-    pub fn new(client: Arc<ClientKey>, model: Arc<str>) -> Self {
-        Self { client, model, plan: None, attempts: Vec::new() }
+    pub fn new(client: Arc<ClientKey>, model: Arc<str>, stream: bool) -> Self {
+        Self { client, model, stream, plan: None, attempts: Vec::new() }
     }
 
     /// Notes that an attempt with this lease failed.

@@ -14,6 +14,7 @@ mod outbox;
 pub mod provider;
 pub mod router;
 pub mod stats;
+mod targets;
 
 pub use control::Control;
 pub use lease::{Lease, Outcome};

@@ -8,14 +8,15 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervise
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::canon::Failure;
-use crate::config::{Channel, ModelName, ModelSource, Secret, TimeLimits};
+use crate::config::{Channel, ModelName, ModelSource, TimeLimits};
 use crate::routing::KeyRing;
-use crate::upstream::{Endpoint, InvalidTarget, Target, list_models};
+use crate::upstream::{InvalidTarget, Target, list_models};
 
 use super::control::Control;
 use super::health::ChannelHealth;
-use super::lease::{KeyTarget, Lease, Line, Settle};
+use super::lease::{Lease, Line, Settle};
 use super::messages::{Crash, Discovered, Dispatch};
+use super::targets::Targets;
 
 /// A discovered list of models is asked for again after this time.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -31,7 +32,10 @@ const RESTART_PAUSE: Duration = Duration::from_millis(50);
 /// models when the configuration has none.
 pub struct ProviderActor {
     line: Arc<Line>,
+    targets: Targets,
     ring: KeyRing,
+    /// How the keys appear in the statistics.
+    key_labels: Vec<Arc<str>>,
     health: Arc<ChannelHealth>,
     control: Arc<Control>,
     settled: UnboundedReceiver<Settle>,
@@ -58,28 +62,22 @@ impl ProviderActor {
         health: Arc<ChannelHealth>,
         control: Arc<Control>,
     ) -> Result<Self, InvalidTarget> {
-        let keys: Vec<Option<&Secret>> =
-            if channel.keys.is_empty() { vec![None] } else { channel.keys.iter().map(Some).collect() };
-        let targets = keys.iter().map(|key| {
-            let key_label = key.map(|key| Arc::from(key.label()));
-            Ok(KeyTarget { chat: Target::new(&channel, Endpoint::ChatCompletions, *key)?, key_label })
-        });
-        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let targets = Targets::new(Arc::clone(&channel))?;
         let discovery = match channel.models {
             ModelSource::Listed(_) => None,
             ModelSource::Discovered => {
-                let targets = keys.iter().map(|key| Target::new(&channel, Endpoint::Models, *key).map(Arc::new));
-                Some(Discovery { targets: targets.collect::<Result<_, _>>()?, limits: channel.limits, failures: 0 })
+                Some(Discovery { targets: targets.lists()?, limits: channel.limits, failures: 0 })
             }
         };
         let ring = KeyRing::new(channel.keys.len());
+        let key_labels = channel.keys.iter().map(|key| Arc::from(key.label())).collect();
         let (sender, settled) = unbounded_channel();
-        let line = Arc::new(Line { channel, targets, settled: sender });
-        Ok(Self { line, ring, health, control, settled, discovery, address: None })
+        let line = Arc::new(Line { channel, settled: sender });
+        Ok(Self { line, targets, ring, key_labels, health, control, settled, discovery, address: None })
     }
 
     /// Answers the worker with a lease, or passes the request on when no key is left for it.
-    fn grant(&mut self, mut dispatch: Dispatch) {
+    fn grant(&mut self, dispatch: Dispatch) {
         let channel = self.line.channel.id;
         let attempts = &dispatch.ticket.attempts;
         let is_tried = |key| attempts.iter().any(|attempt| attempt.channel == channel && attempt.key == key);
@@ -87,18 +85,29 @@ impl ProviderActor {
         let model = model.map(|candidate| Arc::clone(&candidate.upstream_model));
         match (self.ring.pick(is_tried), model) {
             (Some(key), Some(model)) => {
+                let target = match self.targets.chat(key, &model, dispatch.ticket.stream) {
+                    Ok(target) => target,
+                    Err(why) => {
+                        log::error!("channel {}: {why}", self.line.channel.name);
+                        return self.decline(dispatch);
+                    }
+                };
                 self.health.grant();
-                let lease = Lease::new(Arc::clone(&self.line), key, model);
+                let key_label = self.key_labels.get(key).cloned();
+                let lease = Lease::new(Arc::clone(&self.line), key, key_label, target, model);
                 // A worker that is gone drops the lease, which settles itself.
                 let _ = dispatch.reply.send(Ok((lease, dispatch.ticket)));
             }
-            _ => {
-                if let Some(plan) = &mut dispatch.ticket.plan {
-                    plan.declined();
-                }
-                self.control.router().do_send(dispatch);
-            }
+            _ => self.decline(dispatch),
         }
+    }
+
+    /// Passes a request back, so that it is tried elsewhere.
+    fn decline(&self, mut dispatch: Dispatch) {
+        if let Some(plan) = &mut dispatch.ticket.plan {
+            plan.declined();
+        }
+        self.control.router().do_send(dispatch);
     }
 
     /// Takes back the leases that were given back since the last look.

@@ -96,7 +96,7 @@ impl Dialect {
 
     /// Whether requests can be sent in this format.
     pub fn is_spoken(self) -> bool {
-        matches!(self, Dialect::Gpt | Dialect::OpenRouter | Dialect::Vertex | Dialect::Cloudflare)
+        matches!(self, Dialect::Gpt | Dialect::OpenRouter | Dialect::Claude | Dialect::Vertex | Dialect::Cloudflare)
     }
 }
 

@@ -8,11 +8,16 @@
 //!
 //! [`Format`] is the table of them. A client speaks `openai_chat`; where its upstream does too,
 //! [`passthrough`] sends the bytes on as they are, otherwise [`translated`] goes through the hub.
+//! [`AnswerStream`] is either.
 
 use crate::canon::{ChatEvent, ChatRequest, Failure};
 
+pub use answer_stream::{AnswerStream, Passed};
+
+pub mod answer_stream;
 pub mod anthropic;
 pub mod json;
+pub mod model_list;
 pub mod openai_chat;
 pub mod passthrough;
 pub mod sse;

@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::canon::{ChatEvent, Failure, FailureKind, Usage};
 
+use super::answer_stream::Passed;
 use super::openai_chat::{AnswerHead, ChunkWriter};
-use super::passthrough::Passed;
 use super::sse::{self, MAX_EVENT_BYTES, Splitter};
 use super::{Format, Framing, Progress, StreamReader, json};
 
@@ -44,10 +44,7 @@ impl TranslatedStream {
         };
         match block {
             Some(block) => self.read(&block),
-            None => Passed {
-                bytes: Bytes::new(),
-                failure: Some(json::unreadable("the upstream sent an event without end")),
-            },
+            None => Passed::failed(json::unreadable("the upstream sent an event without end")),
         }
     }
 

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::canon::Failure;
 use crate::dialect::passthrough::ChatRequest;
-use crate::relay::{Account, Answer};
+use crate::relay::{Account, Answer, Asked};
 
 use super::edge::{REQUEST_ID, new_request_id};
 use super::errors::error_response;
@@ -59,5 +59,7 @@ async fn answer(
     let text_chars = if gateway.relay.stats.is_enabled() { STATS_TEXT_CHARS } else { 0 };
     let mut chat = ChatRequest::parse(body, text_chars)?;
     account.asks(&chat.model, chat.last_user_text.take());
-    gateway.relay.chat(Arc::clone(client), chat, account).await
+    let anthropic_beta = request.headers().get("anthropic-beta").cloned();
+    let asked = Asked { request: chat, anthropic_beta, request_id: Arc::clone(request_id) };
+    gateway.relay.chat(Arc::clone(client), asked, account).await
 }

@@ -5,9 +5,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::actors::Lease;
 use crate::canon::{Failure, FailureKind, Usage};
-use crate::dialect::openai_chat::read_answer;
-use crate::dialect::passthrough::{ChatRequest, ChatStream, Demands};
+use crate::dialect::AnswerStream;
 use crate::upstream::{self, Body};
+
+use super::exchange::{Asked, Exchange};
 
 /// An answer that is not streamed may be this long, in bytes; images come as base64 in there.
 const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;
@@ -28,65 +29,64 @@ pub enum Begun {
         /// What goes to the client first.
         first: Bytes,
         /// The reader of the stream, which has seen `first`.
-        chat: Box<ChatStream>,
+        chat: Box<AnswerStream>,
         /// Where the rest comes from; `None` when there is no rest.
         body: Option<Body>,
     },
 }
 
 /// Sends the request to the channel of the lease and waits for the commit point.
-pub async fn attempt(request: &ChatRequest, lease: &Lease) -> Result<Begun, Failure> {
-    let channel = lease.channel();
-    let demands = Demands { model: lease.upstream_model(), tools: channel.tools, stream_usage: channel.stream_usage };
-    let begun =
-        if request.stream { stream(request, lease, demands).await } else { whole(request, lease, demands).await };
+pub async fn attempt(asked: &Asked, lease: &Lease) -> Result<Begun, Failure> {
+    let exchange = Exchange::new(asked, lease);
+    let begun = if asked.request.stream { stream(&exchange, lease).await } else { whole(&exchange, lease).await };
     begun.map_err(|failure| attributed(failure, lease))
 }
 
-/// The failure without the channel's key, and with the channel's name; but what the upstream says of
-/// the client's request stays as it said it.
+/// The failure without the channel's key, and with the channel's name; but what is said of the
+/// client's request stays as it was said.
 pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
-    let failure = match lease.target() {
-        Some(target) => upstream::without_key(target, failure),
-        None => failure,
-    };
+    let failure = upstream::without_key(lease.target(), failure);
     match failure.kind {
-        FailureKind::Rejected => failure,
+        FailureKind::Rejected
+        | FailureKind::InvalidRequest
+        | FailureKind::ContextTooLong
+        | FailureKind::ContentFiltered
+        | FailureKind::MediaUnavailable => failure,
         _ => Failure { message: format!("{}: {}", lease.channel().name, failure.message), ..failure },
     }
 }
 
-async fn whole(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
+async fn whole(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
     let limits = lease.channel().limits;
     let now = Instant::now();
-    let answer = timeout_at(now + limits.first_event, send(request, lease, demands))
+    let answer = timeout_at(now + limits.first_event, send(exchange, lease))
         .await
         .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream did not answer in time"))??;
     let is_complete = answer.body.has_announced_length();
     let body = timeout_at(now + limits.total, answer.body.collect(MAX_ANSWER_BYTES))
         .await
         .map_err(|_| Failure::new(FailureKind::TotalTimeout, "the upstream's whole answer took too long"))??;
-    let usage = read_answer(&body, is_complete)?;
+    let (body, usage) = exchange.read_answer(body, is_complete)?;
     Ok(Begun::Whole { body, usage })
 }
 
-async fn stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
+async fn stream(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
     let deadline = Instant::now() + lease.channel().limits.first_event;
-    timeout_at(deadline, begin_stream(request, lease, demands))
+    timeout_at(deadline, begin_stream(exchange, lease))
         .await
         .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream's first event did not come in time"))?
 }
 
-async fn begin_stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<Begun, Failure> {
-    let mut answer = send(request, lease, demands).await?;
-    let mut chat = request.answer_stream(demands);
+async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
+    let mut answer = send(exchange, lease).await?;
+    let mut chat = exchange.stream();
     let mut held = BytesMut::new();
     let mut is_stream = answer.is_event_stream;
     while let Some(piece) = answer.body.next().await {
         let piece = piece?;
         if !is_stream && let Some(first) = piece.trim_ascii_start().first() {
-            if !begins_an_event(*first) {
-                return Err(no_stream(piece, answer.body).await);
+            if !begins_an_event(*first) && !exchange.streams_lines() {
+                return Err(no_stream(exchange, piece, answer.body).await);
             }
             is_stream = true;
         }
@@ -107,11 +107,8 @@ async fn begin_stream(request: &ChatRequest, lease: &Lease, demands: Demands<'_>
     }
 }
 
-async fn send(request: &ChatRequest, lease: &Lease, demands: Demands<'_>) -> Result<upstream::Answer, Failure> {
-    let Some(target) = lease.target() else {
-        return Err(Failure::new(FailureKind::Internal, "this lease has no target"));
-    };
-    upstream::send(target, request.for_upstream(demands), &lease.channel().limits).await
+async fn send(exchange: &Exchange<'_>, lease: &Lease) -> Result<upstream::Answer, Failure> {
+    upstream::send(lease.target(), exchange.outgoing()?, &lease.channel().limits).await
 }
 
 /// Some servers forget to say that they stream.
@@ -120,12 +117,12 @@ fn begins_an_event(first: u8) -> bool {
 }
 
 /// A stream was asked for and a document came: most often an error with a status of success.
-async fn no_stream(first: Bytes, rest: Body) -> Failure {
+async fn no_stream(exchange: &Exchange<'_>, first: Bytes, rest: Body) -> Failure {
     let mut document = BytesMut::from(first);
     if let Ok(rest) = rest.collect(MAX_HELD_BYTES).await {
         document.extend_from_slice(&rest);
     }
-    read_answer(&document, false).err().unwrap_or_else(|| {
+    exchange.read_answer(document.freeze(), false).err().unwrap_or_else(|| {
         Failure::new(FailureKind::UnreadableAnswer, "the upstream answered a request for a stream without one")
     })
 }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use crate::actors::{Control, Lease, Outcome, StatsQueue, Ticket};
 use crate::canon::{Failure, Next};
 use crate::config::ClientKey;
-use crate::dialect::passthrough::ChatRequest;
 
 use super::account::Account;
 use super::attempt::{Begun, attempt};
+use super::exchange::Asked;
 use super::stream::EventStream;
 
 /// Takes requests to upstreams and answers back. One for all workers.
@@ -35,13 +35,8 @@ impl Relay {
     /// # Errors
     ///
     /// The most informative failure of all attempts, or why there was none.
-    pub async fn chat(
-        &self,
-        client: Arc<ClientKey>,
-        request: ChatRequest,
-        mut account: Account,
-    ) -> Result<Answer, Failure> {
-        let mut ticket = Ticket::new(client, Arc::clone(&request.model));
+    pub async fn chat(&self, client: Arc<ClientKey>, asked: Asked, mut account: Account) -> Result<Answer, Failure> {
+        let mut ticket = Ticket::new(client, Arc::clone(&asked.request.model), asked.request.stream);
         let mut telling: Option<Failure> = None;
         loop {
             let lease;
@@ -50,7 +45,7 @@ impl Relay {
                 Err(refusal) => return Err(telling.unwrap_or(refusal)),
             };
             account.attempt(&lease);
-            match attempt(&request, &lease).await {
+            match attempt(&asked, &lease).await {
                 Ok(begun) => return Ok(deliver(begun, lease, account)),
                 Err(failure) => {
                     let next = failure.kind.next();

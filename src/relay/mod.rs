@@ -6,9 +6,11 @@
 
 mod account;
 mod attempt;
+mod exchange;
 mod journey;
 mod stream;
 
 pub use account::Account;
+pub use exchange::Asked;
 pub use journey::{Answer, Relay};
 pub use stream::EventStream;

@@ -11,8 +11,7 @@ use tokio::time::timeout;
 
 use crate::actors::{Lease, Outcome};
 use crate::canon::Failure;
-use crate::dialect::passthrough::{ChatStream, Passed};
-use crate::dialect::{openai_chat, sse};
+use crate::dialect::{AnswerStream, Passed, openai_chat, sse};
 use crate::upstream::Body;
 
 use super::account::Account;
@@ -27,14 +26,14 @@ const MAX_DRAINED_BYTES: usize = 64 * 1024;
 /// lease back.
 pub struct EventStream {
     first: Bytes,
-    chat: ChatStream,
+    chat: AnswerStream,
     body: Option<Body>,
     lease: Option<Lease>,
     account: Account,
 }
 
 impl EventStream {
-    pub(super) fn new(first: Bytes, chat: ChatStream, body: Option<Body>, lease: Lease, account: Account) -> Self {
+    pub(super) fn new(first: Bytes, chat: AnswerStream, body: Option<Body>, lease: Lease, account: Account) -> Self {
         let mut stream = Self { first, chat, body, lease: Some(lease), account };
         if stream.body.is_none() {
             stream.complete();

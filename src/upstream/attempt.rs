@@ -10,7 +10,8 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
-use awc::http::{StatusCode, Version, header};
+use awc::http::header::{self, HeaderValue};
+use awc::http::{StatusCode, Version};
 use bytes::Bytes;
 
 use crate::canon::{Failure, FailureKind};
@@ -24,6 +25,7 @@ use super::target::Target;
 /// A pooled connection that the upstream has just closed fails at once. Within this time, and with
 /// nothing of an answer seen, the request is sent again.
 const STALE_CONNECTION: Duration = Duration::from_millis(50);
+const ANTHROPIC_BETA: &str = "anthropic-beta";
 /// As much of an error body is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
 
@@ -35,18 +37,32 @@ pub struct Answer {
     pub is_event_stream: bool,
 }
 
+/// What is sent to a target.
+pub struct Outgoing {
+    /// The body.
+    pub body: Bytes,
+    /// The features in beta that the client asks for, where the upstream knows the header.
+    pub anthropic_beta: Option<HeaderValue>,
+}
+
+impl From<Bytes> for Outgoing {
+    fn from(body: Bytes) -> Self {
+        Self { body, anthropic_beta: None }
+    }
+}
+
 /// Sends a request and waits for the head of a successful answer.
 ///
 /// # Errors
 ///
 /// Any other answer, no answer, no connection. Apart from the connect limit nothing here limits
 /// the time: the caller knows whether a head or an event is what it waits for.
-pub async fn send(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<Answer, Failure> {
+pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> Result<Answer, Failure> {
     let started = Instant::now();
-    let first = post(target, body.clone(), limits).await;
+    let first = post(target, &outgoing, limits).await;
     let response = match first {
         Err(failure) if failure.kind == FailureKind::ConnectionLost && started.elapsed() < STALE_CONNECTION => {
-            post(target, body, limits).await?
+            post(target, &outgoing, limits).await?
         }
         answer => answer?,
     };
@@ -72,10 +88,15 @@ pub async fn send(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<A
     Ok(Answer { body: Body::new(response, length, limits.idle), is_event_stream })
 }
 
-async fn post(target: &Target, body: Bytes, limits: &TimeLimits) -> Result<ClientResponse, Failure> {
+async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Result<ClientResponse, Failure> {
     let request = post_request(target, limits.connect)
         .map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
-    request.send_body(InSlices(body)).await.map_err(|error| not_answered(&error))
+    let body = InSlices(outgoing.body.clone());
+    let sent = match &outgoing.anthropic_beta {
+        None => request.send_body(body),
+        Some(features) => request.extra_header((ANTHROPIC_BETA, features.clone())).send_body(body),
+    };
+    sent.await.map_err(|error| not_answered(&error))
 }
 
 /// A request body that is handed over in slices. awc copies what it sends into a buffer first; so

@@ -66,11 +66,8 @@ pub(super) fn post_request(
     if let Some(host) = host(&target.uri) {
         request = request.insert_header((header::HOST, host));
     }
-    if let Some(authorization) = &target.authorization {
-        request = request.insert_header((header::AUTHORIZATION, authorization.clone()));
-    }
-    for (name, value) in target.extra_headers {
-        request = request.insert_header((*name, *value));
+    for (name, value) in &target.headers {
+        request = request.insert_header((name.clone(), value.clone()));
     }
     let request = request.freeze()?;
     PREPARED.with_borrow_mut(|prepared| {

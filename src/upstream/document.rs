@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use awc::http::header;
-use serde::Deserialize;
 use tokio::time::timeout;
 use url::Url;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::TimeLimits;
+use crate::dialect::model_list::read_model_list;
 
 use super::attempt::{content_length, not_answered};
 use super::body::Body;
@@ -20,30 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A document may be this long, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// The ids that an upstream lists under `/v1/models`, in its order.
-///
-/// Source: OpenAI's API reference, "List models".
+/// The ids that an upstream lists, in its order.
 ///
 /// # Errors
 ///
 /// The upstream did not answer with such a list.
 pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<String>, Failure> {
-    #[derive(Deserialize)]
-    struct List {
-        data: Vec<Model>,
-    }
-    #[derive(Deserialize)]
-    struct Model {
-        id: String,
-    }
     let mut request = client(limits.connect).get(target.uri.clone());
-    if let Some(authorization) = &target.authorization {
-        request = request.insert_header((header::AUTHORIZATION, authorization.clone()));
+    for (name, value) in &target.headers {
+        request = request.insert_header((name.clone(), value.clone()));
     }
     let text = get(request, limits).await?;
-    let list: List = serde_json::from_slice(&text)
-        .map_err(|_| Failure::new(FailureKind::UnreadableAnswer, "the upstream's /models is not a list of models"))?;
-    Ok(list.data.into_iter().map(|model| model.id).collect())
+    read_model_list(&text)
 }
 
 /// The document at an address that the administrator configured.

@@ -8,12 +8,13 @@ mod attempt;
 mod body;
 mod client;
 mod document;
+mod route;
 mod target;
 mod url;
 
-pub use attempt::{Answer, send};
+pub use attempt::{Answer, Outgoing, send};
 pub use body::Body;
 pub use client::install_crypto;
 pub use document::{fetch_text, list_models};
+pub use route::{Operation, address_names_model};
 pub use target::{InvalidTarget, Target, without_key};
-pub use url::{Endpoint, endpoint_url};

@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use awc::http::Uri;
-use awc::http::header::HeaderValue;
+use awc::http::header::{self, HeaderName, HeaderValue};
 use thiserror::Error;
 use url::Url;
 
 use crate::canon::Failure;
-use crate::config::{Channel, Dialect, Secret};
+use crate::config::{Channel, Secret};
+use crate::dialect::Format;
 
-use super::url::{Endpoint, endpoint_url};
+use super::route::{Auth, Operation, Route, route};
 
 /// Where a request goes and what it says of itself there. Prepared once per key and endpoint, so
 /// that an attempt builds no header.
@@ -19,8 +20,8 @@ pub struct Target {
     /// Tells targets apart; never used twice in a process.
     pub(super) id: u64,
     pub(super) uri: Uri,
-    pub(super) authorization: Option<HeaderValue>,
-    pub(super) extra_headers: &'static [(&'static str, &'static str)],
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    format: Format,
     /// The key, to be erased from whatever the upstream says.
     secret: Option<Secret>,
 }
@@ -39,48 +40,54 @@ pub enum InvalidTarget {
     Key,
 }
 
-/// OpenRouter's attribution headers. Source: OpenRouter's API reference, "Headers".
-const OPENROUTER_HEADERS: &[(&str, &str)] =
-    &[("http-referer", "https://github.com/yym68686/uni-api"), ("x-title", "uni-api")];
-
 impl Target {
-    /// The endpoint of a channel, asked with one of its keys or none.
+    /// An operation of a channel, asked for with one of its keys or none.
     ///
     /// # Errors
     ///
     /// The URL or the key cannot be put on the wire.
-    pub fn new(channel: &Channel, endpoint: Endpoint, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        let mut target = Self::at(endpoint_url(&channel.base_url, endpoint), key)?;
-        if channel.dialect == Dialect::OpenRouter {
-            target.extra_headers = OPENROUTER_HEADERS;
-        }
-        Ok(target)
+    pub fn new(channel: &Channel, operation: Operation<'_>, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+        Self::on(route(channel, operation), key)
     }
 
-    /// An address that belongs to no channel, asked with a key or none.
+    /// An address that belongs to no channel and speaks like OpenAI, asked with a key or none.
     ///
     /// # Errors
     ///
     /// The URL or the key cannot be put on the wire.
-    pub fn at(mut url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+    pub fn at(url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+        Self::on(Route { url, format: Format::OpenAiChat, auth: Auth::Bearer, headers: &[] }, key)
+    }
+
+    fn on(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let Route { mut url, format, auth, headers } = route;
         // awc would not send them, and an address without them can go into a log.
         let _ = (url.set_username(""), url.set_password(None));
         let uri: Uri = url.as_str().parse().map_err(|_| InvalidTarget::Url)?;
-        Ok(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            uri,
-            authorization: key.map(bearer).transpose()?,
-            extra_headers: &[],
-            secret: key.cloned(),
-        })
+        let fixed =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut headers: Vec<_> = fixed.collect();
+        if let Some(key) = key {
+            headers.push(shown(key, auth)?);
+        }
+        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, format, secret: key.cloned() })
+    }
+
+    /// The wire format that is spoken there.
+    pub fn format(&self) -> Format {
+        self.format
     }
 }
 
-fn bearer(key: &Secret) -> Result<HeaderValue, InvalidTarget> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| InvalidTarget::Key)?;
+fn shown(key: &Secret, auth: Auth) -> Result<(HeaderName, HeaderValue), InvalidTarget> {
+    let (name, value) = match auth {
+        Auth::Bearer => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", key.expose()))),
+        Auth::Header(name) => (HeaderName::from_static(name), HeaderValue::from_str(key.expose())),
+    };
+    let mut value = value.map_err(|_| InvalidTarget::Key)?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok((name, value))
 }
 
 /// The failure without the key of this target, should the upstream have repeated it in what it said.

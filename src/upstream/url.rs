@@ -5,24 +5,10 @@
 
 use ::url::Url;
 
-/// An operation of the OpenAI API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `POST …/chat/completions`.
-    ChatCompletions,
-    /// `GET …/models`.
-    Models,
-}
-
-impl Endpoint {
-    /// Its path behind the version root.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat/completions",
-            Self::Models => "models",
-        }
-    }
-}
+/// What every provider has that speaks like OpenAI: the path of a chat behind the version root.
+pub(super) const CHAT: &str = "chat/completions";
+/// The path of the list of models.
+pub(super) const MODELS: &str = "models";
 
 /// Endpoints that a `base_url` may already name; longest first where one ends like another.
 const KNOWN_ENDPOINTS: [&str; 13] = [
@@ -45,8 +31,8 @@ const KNOWN_ENDPOINTS: [&str; 13] = [
 const ENDPOINT_WORDS: [&str; 8] =
     ["chat", "completion", "generate", "generation", "predict", "invoke", "invocations", "converse"];
 
-/// The URL of `endpoint` at the provider behind `base`. A query is kept: Azure has its version there.
-pub fn endpoint_url(base: &Url, endpoint: Endpoint) -> Url {
+/// The URL of a path at the provider behind `base`. A query is kept: Azure has its version there.
+pub(super) fn endpoint_url(base: &Url, endpoint: &str) -> Url {
     let path = base.path().trim_matches('/');
     let mut url = base.clone();
     url.set_fragment(None);
@@ -58,7 +44,7 @@ pub fn endpoint_url(base: &Url, endpoint: Endpoint) -> Url {
         Some(root) => root,
         None if path.is_empty() => "v1",
         None if ENDPOINT_WORDS.iter().any(|word| path.rsplit('/').next() == Some(word)) => {
-            if endpoint == Endpoint::ChatCompletions {
+            if endpoint == CHAT {
                 return url;
             }
             version_root(path)
@@ -66,7 +52,19 @@ pub fn endpoint_url(base: &Url, endpoint: Endpoint) -> Url {
         None => path,
     };
     let slash = if root.is_empty() { "" } else { "/" };
-    url.set_path(&format!("/{root}{slash}{}", endpoint.path()));
+    url.set_path(&format!("/{root}{slash}{endpoint}"));
+    url
+}
+
+/// The URL behind a version root, where the base may also be the bare host, or name one of the
+/// endpoints there already.
+pub(super) fn versioned_url(base: &Url, version: &str, known: &[&str], endpoint: &str) -> Url {
+    let path = base.path().trim_matches('/');
+    let root = known.iter().find_map(|known| path.strip_suffix(known)).unwrap_or(path).trim_end_matches('/');
+    let root = if root.is_empty() { version } else { root };
+    let mut url = base.clone();
+    url.set_fragment(None);
+    url.set_path(&format!("/{root}/{endpoint}"));
     url
 }
 
@@ -89,7 +87,7 @@ fn version_root(path: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn of(base: &str, endpoint: Endpoint) -> String {
+    fn of(base: &str, endpoint: &str) -> String {
         endpoint_url(&Url::parse(base).unwrap(), endpoint).to_string()
     }
 
@@ -111,7 +109,7 @@ mod tests {
             ("https://h/d/chat/completions?api-version=1", "https://h/d/chat/completions?api-version=1"),
             ("https://h/api/generate", "https://h/api/generate"),
         ] {
-            assert_eq!(of(base, Endpoint::ChatCompletions), chat, "{base}");
+            assert_eq!(of(base, CHAT), chat, "{base}");
         }
     }
 
@@ -125,7 +123,7 @@ mod tests {
             ("https://h/api/v1/generate", "https://h/api/v1/models"),
             ("https://h/api/generate", "https://h/v1/models"),
         ] {
-            assert_eq!(of(base, Endpoint::Models), models, "{base}");
+            assert_eq!(of(base, MODELS), models, "{base}");
         }
     }
 }

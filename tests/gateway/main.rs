@@ -10,6 +10,7 @@ mod actors;
 mod browsers;
 mod cancel;
 mod chat;
+mod claude;
 mod discovery;
 mod failover;
 mod fake_upstream_itself;

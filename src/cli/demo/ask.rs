@@ -108,7 +108,7 @@ pub async fn ask(
         "stream_options": {"include_usage": true},
     });
     let started = Instant::now();
-    let sent = send(target, Bytes::from(body.to_string()), limits).await.map_err(|failure| failure.message)?;
+    let sent = send(target, Bytes::from(body.to_string()).into(), limits).await.map_err(|failure| failure.message)?;
     let mut stream = sent.body;
     let mut splitter = Splitter::default();
     let mut answer = Answer::default();

@@ -146,26 +146,37 @@ struct LegacyCalls {
 
 /// Reads `messages` into the turns and the system text of a request.
 pub(super) fn read_messages<'a>(value: &'a RawValue, request: &mut ChatRequest<'a>) -> Result<(), Failure> {
-    let messages: Vec<&RawValue> = field(value, "messages")?;
+    let Ok(messages) = serde_json::from_str::<Vec<Message<'_>>>(value.get()) else {
+        return Err(misplaced(value));
+    };
     let mut legacy = LegacyCalls::default();
     request.turns.reserve(messages.len());
     for (index, message) in messages.into_iter().enumerate() {
-        let place = format!("messages[{index}]");
-        read_message(message, request, &mut legacy).map_err(|failure| Failure {
-            message: format!("{place}: {}", failure.message),
-            param: Some(Cow::Owned(place)),
-            ..failure
-        })?;
+        read_message(message, request, &mut legacy).map_err(|failure| at(index, failure))?;
     }
     Ok(())
 }
 
+fn at(index: usize, failure: Failure) -> Failure {
+    let place = format!("messages[{index}]");
+    Failure { message: format!("{place}: {}", failure.message), param: Some(Cow::Owned(place)), ..failure }
+}
+
+/// Which message is none.
+fn misplaced(value: &RawValue) -> Failure {
+    let messages: Vec<&RawValue> = match field(value, "messages") {
+        Ok(messages) => messages,
+        Err(failure) => return failure,
+    };
+    let wrong = |(index, message): (usize, &RawValue)| Some(at(index, field::<Message<'_>>(message, "message").err()?));
+    messages.into_iter().enumerate().find_map(wrong).unwrap_or_else(|| invalid("\"messages\" must be a list"))
+}
+
 fn read_message<'a>(
-    value: &'a RawValue,
+    message: Message<'a>,
     request: &mut ChatRequest<'a>,
     legacy: &mut LegacyCalls,
 ) -> Result<(), Failure> {
-    let message: Message<'a> = field(value, "message")?;
     let mut blocks = message.content.map(read_content).transpose()?.unwrap_or_default();
     match message.role.0.as_ref() {
         "system" | "developer" => {

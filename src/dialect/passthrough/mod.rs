@@ -7,4 +7,4 @@ mod stream;
 mod walk;
 
 pub use request::{ChatRequest, Demands};
-pub use stream::{ChatStream, Passed};
+pub use stream::ChatStream;

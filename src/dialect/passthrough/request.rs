@@ -20,7 +20,7 @@ pub struct ChatRequest {
     /// Whether the answer is to be streamed.
     pub stream: bool,
     /// Whether the client wants the usage chunk of a stream.
-    wants_usage: bool,
+    pub wants_usage: bool,
     /// How many choices the answer has (`n`).
     choices: usize,
     /// The text of the last user message, cut to the length that was asked for.
@@ -57,6 +57,12 @@ impl ChatRequest {
         let last_user_text = found.last_user.and_then(|message| user_text(message, text_chars));
         let (stream, wants_usage, choices) = (found.stream, found.wants_usage, found.choices.unwrap_or(1));
         Ok(Self { places: found.places, model, stream, wants_usage, choices, last_user_text, body })
+    }
+
+    /// The body as the client sent it.
+    pub fn body(&self) -> &str {
+        // Checked when it came in; checking again costs less than a type that remembers.
+        simdutf8::basic::from_utf8(&self.body).unwrap_or_default()
     }
 
     /// The body for one upstream; the client's own bytes when nothing has to change.

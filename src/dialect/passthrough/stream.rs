@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use crate::canon::{Failure, FailureKind, Usage};
+use crate::dialect::answer_stream::Passed;
 use crate::dialect::openai_chat::{needs_reading, read_chunk};
 use crate::dialect::sse::{self, Splitter};
 
@@ -139,23 +140,6 @@ impl ChatStream {
 enum Fate {
     Shown,
     Hidden,
-}
-
-/// What came of one piece.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Passed {
-    /// What goes to the client now, maybe nothing. Also when there is a failure: what came before
-    /// it is not lost.
-    pub bytes: Bytes,
-    /// The upstream reported an error, or sent what is no stream of chat chunks. Nothing that it
-    /// sends after that counts.
-    pub failure: Option<Failure>,
-}
-
-impl Passed {
-    fn failed(failure: Failure) -> Self {
-        Self { bytes: Bytes::new(), failure: Some(failure) }
-    }
 }
 
 fn unreadable(message: &str) -> Failure {

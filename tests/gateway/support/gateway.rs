@@ -238,7 +238,7 @@ impl Gateway {
         for provider in self.control.providers() {
             let channel = *provider.key();
             let keys = self.control.config().channels[channel.0].keys.len().max(1);
-            let mut ticket = Ticket::new(Arc::clone(client), "no-such-model".into());
+            let mut ticket = Ticket::new(Arc::clone(client), "no-such-model".into(), false);
             ticket.attempts = (0..keys).map(|key| Attempted { channel, key, next: Next::Stop }).collect();
             provider.do_send(Dispatch { ticket, reply: oneshot::channel().0 });
         }

@@ -1,0 +1,112 @@
+//! One request in the words of one upstream, and its answer in the words of the client.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::http::header::HeaderValue;
+use bytes::Bytes;
+
+use crate::actors::Lease;
+use crate::canon::{ChatEvent, Failure, FailureKind, Usage};
+use crate::dialect::openai_chat::{self, AnswerHead, read_request};
+use crate::dialect::passthrough::{ChatRequest, Demands};
+use crate::dialect::translated::TranslatedStream;
+use crate::dialect::{AnswerStream, Format, Framing};
+use crate::upstream::Outgoing;
+
+/// What a client asks for.
+pub struct Asked {
+    /// The request.
+    pub request: ChatRequest,
+    /// Its `anthropic-beta` header.
+    pub anthropic_beta: Option<HeaderValue>,
+    /// The `x-request-id` of the answer.
+    pub request_id: Arc<str>,
+}
+
+/// What goes to the upstream of a lease, and how to read what comes back.
+pub(super) struct Exchange<'r> {
+    asked: &'r Asked,
+    demands: Demands<'r>,
+    format: Format,
+}
+
+impl<'r> Exchange<'r> {
+    /// The exchange of a request over a lease.
+    pub fn new(asked: &'r Asked, lease: &'r Lease) -> Self {
+        let channel = lease.channel();
+        let demands =
+            Demands { model: lease.upstream_model(), tools: channel.tools, stream_usage: channel.stream_usage };
+        Self { asked, demands, format: lease.target().format() }
+    }
+
+    /// What goes to the upstream.
+    ///
+    /// # Errors
+    ///
+    /// The request is wrong, or asks for what the upstream's format cannot say.
+    pub fn outgoing(&self) -> Result<Outgoing, Failure> {
+        let body = match self.format {
+            Format::OpenAiChat => self.asked.request.for_upstream(self.demands),
+            _ => self.translated()?,
+        };
+        let knows_betas = matches!(self.format, Format::Anthropic(_));
+        let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
+        Ok(Outgoing { body, anthropic_beta })
+    }
+
+    fn translated(&self) -> Result<Bytes, Failure> {
+        let mut request = read_request(self.asked.request.body())?;
+        if !self.demands.tools {
+            request.tools.clear();
+            request.tool_choice = None;
+        }
+        self.format.write_request(&request, self.demands.model).map(Bytes::from)
+    }
+
+    /// A whole answer for the client, and what it used. `is_complete` says that as many bytes came as
+    /// were announced.
+    ///
+    /// # Errors
+    ///
+    /// It is an error, or no answer.
+    pub fn read_answer(&self, body: Bytes, is_complete: bool) -> Result<(Bytes, Option<Usage>), Failure> {
+        if self.format == Format::OpenAiChat {
+            let usage = openai_chat::read_answer(&body, is_complete)?;
+            return Ok((body, usage));
+        }
+        if body.trim_ascii().is_empty() {
+            return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
+        }
+        let events = self.format.read_answer(&body)?;
+        let usage = events.iter().rev().find_map(|event| match event {
+            ChatEvent::Usage(usage) => Some(*usage),
+            _ => None,
+        });
+        Ok((openai_chat::write_answer(&self.head(), &events), usage))
+    }
+
+    /// The reader of a streamed answer.
+    pub fn stream(&self) -> AnswerStream {
+        match self.format {
+            Format::OpenAiChat => AnswerStream::Passed(self.asked.request.answer_stream(self.demands)),
+            format => {
+                AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.asked.request.wants_usage))
+            }
+        }
+    }
+
+    /// Whether a stream of this format is one of JSON values and not of server-sent events.
+    pub fn streams_lines(&self) -> bool {
+        self.format != Format::OpenAiChat && self.format.stream_reader().framing() == Framing::Lines
+    }
+
+    fn head(&self) -> AnswerHead {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        AnswerHead {
+            id: format!("chatcmpl-{}", self.asked.request_id),
+            created: since_1970.as_secs(),
+            model: self.asked.request.model.as_ref().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Where each dialect has its operations, and how it wants to be shown a key.
+//!
+//! Source: the API references of Anthropic ("Authentication", "List models"), Google ("Gemini API",
+//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), OpenRouter ("Headers").
+
+use ::url::Url;
+
+use crate::config::{Channel, Dialect};
+use crate::dialect::Format;
+use crate::dialect::anthropic::Host;
+
+use super::url::{CHAT, MODELS, endpoint_url};
+
+/// What a request to an upstream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'m> {
+    /// An answer of this model.
+    Chat {
+        /// Its name at the upstream.
+        model: &'m str,
+        /// Whether the answer is streamed.
+        stream: bool,
+    },
+    /// The list of models.
+    ListModels,
+}
+
+/// How a key is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Auth {
+    /// `authorization: Bearer`.
+    Bearer,
+    /// In a header of its own.
+    Header(&'static str),
+}
+
+/// Where and how an operation is asked for.
+pub(super) struct Route {
+    pub url: Url,
+    pub format: Format,
+    pub auth: Auth,
+    /// Headers that every request carries.
+    pub headers: &'static [(&'static str, &'static str)],
+}
+
+const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")];
+/// Names the program to OpenRouter.
+const OPENROUTER_HEADERS: &[(&str, &str)] =
+    &[("http-referer", "https://github.com/yym68686/uni-api"), ("x-title", "uni-api")];
+
+/// Whether the address of a chat depends on the model and on streaming.
+pub fn address_names_model(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Gemini | Dialect::Vertex)
+}
+
+/// The route to an operation of a channel.
+pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
+    let base = &channel.base_url;
+    match channel.dialect {
+        Dialect::Claude => {
+            let path = if operation == Operation::ListModels { MODELS } else { "messages" };
+            let mut url = endpoint_url(base, path);
+            if operation == Operation::ListModels {
+                url.set_query(Some("limit=1000"));
+            }
+            Route {
+                url,
+                format: Format::Anthropic(Host::Anthropic),
+                auth: Auth::Header("x-api-key"),
+                headers: ANTHROPIC_HEADERS,
+            }
+        }
+        dialect => {
+            let path = if operation == Operation::ListModels { MODELS } else { CHAT };
+            let headers = if dialect == Dialect::OpenRouter { OPENROUTER_HEADERS } else { &[] };
+            Route { url: endpoint_url(base, path), format: Format::OpenAiChat, auth: Auth::Bearer, headers }
+        }
+    }
+}
