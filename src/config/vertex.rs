@@ -80,7 +80,8 @@ impl Fields<'_> {
     fn project_id(&self, report: &mut Report) -> Option<String> {
         let id = self.required(&self.raw.project_id, "project_id", report)?;
         // Old projects have the domain of their owner in front, with a colon behind it.
-        if id.contains(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'))) {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
+        if !id.starts_with(|c: char| c.is_ascii_alphanumeric()) || !id.chars().all(is_part) {
             let message = "expected the id of a Google Cloud project: letters, digits and hyphens";
             report.error(&self.place.key("project_id"), message);
             return None;

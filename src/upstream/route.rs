@@ -30,6 +30,8 @@ pub enum Operation<'m> {
 pub(super) enum Auth {
     /// `authorization: Bearer`.
     Bearer,
+    /// The same for the access token of an account.
+    AccessToken,
     /// In a header of its own.
     Header(&'static str),
 }

@@ -85,6 +85,7 @@ fn a_mistake_in_an_account_says_what_to_do() {
         ("private_key: [a]", "error: providers[1].private_key: expected a text, found a list"),
         ("private_key:", "error: providers[1].private_key: missing"),
         ("project_id:", "error: providers[1].project_id: missing"),
+        ("project_id: ..", "error: providers[1].project_id: expected the id of a Google Cloud project"),
         ("project_id: a/b", "error: providers[1].project_id: expected the id of a Google Cloud project"),
         ("client_email:", "error: providers[1].client_email: missing"),
         ("client_email: me", "error: providers[1].client_email: expected the service account's address"),
