@@ -27,8 +27,8 @@ mod vocabulary;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
 pub use resolved::{
-    Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, ModelName, ModelSource, Retries, Rule, RuleTarget,
-    Schedule, TimeLimits, Vertex,
+    Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, MediaFetch, ModelName, ModelSource, Retries, Rule,
+    RuleTarget, Schedule, TimeLimits, Vertex,
 };
 pub use secret::{Fingerprint, Secret};
 pub use service_account::{ServiceAccount, SigningKey};

@@ -31,6 +31,8 @@ pub struct RawConfig {
 pub struct RawPreferences {
     /// Larger request bodies are refused: a number of bytes, `20MB` or `20MiB`.
     pub max_request_body_bytes: Typed<ByteSize>,
+    /// Which addresses of images and documents are fetched: `deny`, `public` or `any`.
+    pub media_fetch: Typed<Text>,
     /// Limit per client key. Not enforced yet.
     pub rate_limit: Typed<Value>,
     /// Everything else.
@@ -159,7 +161,7 @@ pub const TOP: Vocabulary = Vocabulary {
 
 /// Keys of `preferences` at the top.
 pub const PREFERENCES: Vocabulary = Vocabulary {
-    used: &["max_request_body_bytes", "rate_limit"],
+    used: &["max_request_body_bytes", "media_fetch", "rate_limit"],
     without_effect: &[
         "model_timeout",
         "timeout_policy",
@@ -169,7 +171,11 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "proxy",
         "model_price",
     ],
-    synonyms: &[("max_body_size", "max_request_body_bytes"), ("timeout", "model_timeout")],
+    synonyms: &[
+        ("max_body_size", "max_request_body_bytes"),
+        ("image_fetch", "media_fetch"),
+        ("timeout", "model_timeout"),
+    ],
 };
 
 /// Keys of one entry of `providers`.

@@ -20,6 +20,26 @@ pub struct Config {
     pub client_keys: ClientKeys,
     /// Largest request body that is read, in bytes; above it the answer is 413.
     pub max_request_body_bytes: usize,
+    /// What the gateway fetches for upstreams that take images and documents as bytes only.
+    pub media_fetch: MediaFetch,
+}
+
+/// `media_fetch`: which addresses of images and documents the gateway fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaFetch {
+    /// None.
+    Deny,
+    /// Those on the public internet.
+    Public,
+    /// Those in private networks as well: whoever has a client key can then reach what the gateway
+    /// can reach.
+    Any,
+}
+
+impl MediaFetch {
+    /// Every choice with its name in the configuration.
+    pub const ALL: [(MediaFetch, &'static str); 3] =
+        [(MediaFetch::Deny, "deny"), (MediaFetch::Public, "public"), (MediaFetch::Any, "any")];
 }
 
 /// One entry of `providers`: where requests can go.

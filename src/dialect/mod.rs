@@ -16,6 +16,7 @@ pub use answer_stream::{AnswerStream, Passed};
 
 pub mod answer_stream;
 pub mod anthropic;
+pub mod cohere;
 pub mod json;
 pub mod model_list;
 pub mod openai_chat;
@@ -23,13 +24,15 @@ pub mod passthrough;
 pub mod sse;
 pub mod translated;
 
-/// A wire format of chat requests.
+/// A wire format of upstreams that do not speak like the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenAI chat completions.
-    OpenAiChat,
     /// Anthropic messages, as Anthropic or Vertex AI hosts them.
     Anthropic(anthropic::Host),
+    /// Cohere chat, version 2.
+    CohereV2,
+    /// Cohere chat, version 1.
+    CohereV1,
 }
 
 impl Format {
@@ -40,8 +43,9 @@ impl Format {
     /// `Untranslatable` when the format cannot say what the request asks for.
     pub fn write_request(self, request: &ChatRequest<'_>, model: &str) -> Result<Vec<u8>, Failure> {
         match self {
-            Self::OpenAiChat => Err(json::untranslatable("a request of the same format is passed on as it is")),
             Self::Anthropic(host) => anthropic::write_request(request, model, host),
+            Self::CohereV2 => cohere::write_v2_request(request, model),
+            Self::CohereV1 => cohere::write_v1_request(request, model),
         }
     }
 
@@ -52,23 +56,27 @@ impl Format {
     /// The answer is an error, or not an answer at all.
     pub fn read_answer(self, body: &[u8]) -> Result<Vec<ChatEvent<'_>>, Failure> {
         match self {
-            Self::OpenAiChat => Err(json::unreadable("an answer of the same format is passed on as it is")),
             Self::Anthropic(_) => anthropic::read_answer(body),
+            Self::CohereV2 => cohere::read_v2_answer(body),
+            Self::CohereV1 => cohere::read_v1_answer(body),
         }
     }
 
     /// A reader of a streamed answer.
     pub fn stream_reader(self) -> Box<dyn StreamReader> {
         match self {
-            Self::OpenAiChat | Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
+            Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
+            Self::CohereV2 => Box::new(cohere::V2AnswerReader::default()),
+            Self::CohereV1 => Box::new(cohere::V1AnswerReader::default()),
         }
     }
 
-    /// Whether images and documents have to be sent as bytes, because the upstream fetches nothing.
-    pub fn needs_media_bytes(self) -> bool {
+    /// Whether an image or a document may be named by this address. What may not has to be sent as
+    /// bytes, because the upstream fetches nothing from there.
+    pub fn takes_url(self, _url: &str) -> bool {
         match self {
-            Self::OpenAiChat => false,
-            Self::Anthropic(host) => host == anthropic::Host::Vertex,
+            Self::CohereV2 | Self::CohereV1 => true,
+            Self::Anthropic(host) => host == anthropic::Host::Anthropic,
         }
     }
 }

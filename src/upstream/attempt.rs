@@ -73,11 +73,7 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
         let said = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
         return Err(refused(status, &said, retry_after, target.advice()));
     }
-    if length.is_none()
-        && !response.headers().contains_key(header::TRANSFER_ENCODING)
-        && response.version() != Version::HTTP_10
-    {
-        // awc reads no body that only the end of the connection delimits.
+    if !has_readable_end(&response) {
         let message =
             "the upstream's answer has neither a Content-Length nor chunks; its server has to send one of them";
         return Err(Failure::new(FailureKind::UnreadableAnswer, message));
@@ -121,6 +117,14 @@ impl MessageBody for InSlices {
 /// How long the body says it is.
 pub(super) fn content_length(response: &ClientResponse) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the body can be read: awc reads none that only the end of the connection delimits.
+pub(super) fn has_readable_end(response: &ClientResponse) -> bool {
+    let headers = response.headers();
+    headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING)
+        || response.version() == Version::HTTP_10
 }
 
 /// `retry-after-ms`, as OpenAI sends it, or `retry-after` in seconds.

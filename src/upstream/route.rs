@@ -39,7 +39,8 @@ pub(super) enum Auth {
 /// Where and how an operation is asked for.
 pub(super) struct Route {
     pub url: Url,
-    pub format: Format,
+    /// `None` speaks like the client.
+    pub format: Option<Format>,
     pub auth: Auth,
     /// Headers that every request carries.
     pub headers: &'static [(&'static str, &'static str)],
@@ -67,7 +68,7 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
             }
             Route {
                 url,
-                format: Format::Anthropic(Host::Anthropic),
+                format: Some(Format::Anthropic(Host::Anthropic)),
                 auth: Auth::Header("x-api-key"),
                 headers: ANTHROPIC_HEADERS,
             }
@@ -75,7 +76,7 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
         dialect => {
             let path = if operation == Operation::ListModels { MODELS } else { CHAT };
             let headers = if dialect == Dialect::OpenRouter { OPENROUTER_HEADERS } else { &[] };
-            Route { url: endpoint_url(base, path), format: Format::OpenAiChat, auth: Auth::Bearer, headers }
+            Route { url: endpoint_url(base, path), format: None, auth: Auth::Bearer, headers }
         }
     }
 }

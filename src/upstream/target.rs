@@ -21,7 +21,7 @@ pub struct Target {
     pub(super) id: u64,
     pub(super) uri: Uri,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    format: Format,
+    format: Option<Format>,
     auth: Auth,
     /// The key, to be erased from whatever the upstream says.
     secret: Option<Secret>,
@@ -57,7 +57,7 @@ impl Target {
     ///
     /// The URL or the key cannot be put on the wire.
     pub fn at(url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        Self::on(Route { url, format: Format::OpenAiChat, auth: Auth::Bearer, headers: &[] }, key)
+        Self::on(Route { url, format: None, auth: Auth::Bearer, headers: &[] }, key)
     }
 
     pub(super) fn on(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
@@ -85,8 +85,8 @@ impl Target {
         }
     }
 
-    /// The wire format that is spoken there.
-    pub fn format(&self) -> Format {
+    /// The wire format that is spoken there; `None` is the client's own.
+    pub fn format(&self) -> Option<Format> {
         self.format
     }
 }

@@ -46,10 +46,10 @@ fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
     let Placement { project, region, model } = placement;
     let (publisher, verb, format) = if model.contains("claude") {
         let verb = if stream { "streamRawPredict" } else { "rawPredict" };
-        ("anthropic", verb, Format::Anthropic(Host::Vertex))
+        ("anthropic", verb, Some(Format::Anthropic(Host::Vertex)))
     } else {
         let verb = if stream { "streamGenerateContent" } else { "generateContent" };
-        ("google", verb, Format::OpenAiChat)
+        ("google", verb, None)
     };
     let mut url = base.clone();
     url.set_fragment(None);

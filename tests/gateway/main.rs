@@ -16,6 +16,7 @@ mod failover;
 mod fake_upstream_itself;
 mod http;
 mod layers;
+mod media_fetch;
 mod process;
 mod secrets;
 mod statistics;

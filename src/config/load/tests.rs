@@ -61,7 +61,7 @@ fn the_minimal_file_has_sensible_defaults() {
     let loaded = load(MINIMAL);
     assert_eq!(loaded.lines(), [""; 0]);
     let config = loaded.config();
-    assert_eq!(config.max_request_body_bytes, 32 << 20);
+    assert_eq!((config.max_request_body_bytes, config.media_fetch), (32 << 20, MediaFetch::Public));
     let channel = &config.channels[0];
     assert_eq!((&*channel.name, channel.dialect, channel.keys.len()), ("p", Dialect::Gpt, 1));
     assert!(channel.tools && channel.stream_usage && matches!(channel.models, ModelSource::Discovered));
@@ -151,7 +151,7 @@ api_keys:
   - {key: sk-CANARY22}
   - {api: {sk-CANARY23: x}}
   - sk-CANARY24
-preferences: {max_request_body_bytes: sk-CANARY25}
+preferences: {max_request_body_bytes: sk-CANARY25, media_fetch: sk-CANARY26}
 ";
     let loaded = load(text);
     assert!(loaded.diagnostics.len() > 15);
@@ -287,6 +287,29 @@ fn the_body_limit_has_units() {
     let loaded = load(&format!("{MINIMAL}preferences: {{max_request_body_bytes: 20MiB, rate_limit: 5/min}}\n"));
     assert_eq!(loaded.config().max_request_body_bytes, 20 << 20);
     loaded.says("warning: preferences.rate_limit: not enforced yet");
+}
+
+#[test]
+fn media_fetch_is_one_of_three_words() {
+    for (word, choice) in
+        [("deny", MediaFetch::Deny), ("Public", MediaFetch::Public), ("ANY", MediaFetch::Any), ("", MediaFetch::Public)]
+    {
+        let loaded = load(&format!("{MINIMAL}preferences: {{media_fetch: {word}}}\n"));
+        assert_eq!((loaded.config().media_fetch, loaded.lines()), (choice, vec![]), "{word}");
+    }
+}
+
+#[test]
+fn a_mistake_in_media_fetch_opens_nothing() {
+    let loaded = load(&format!("{MINIMAL}preferences:\n  media_fetch: pubic\n"));
+    loaded.says(
+        "api.yaml:8:3: error: preferences.media_fetch: unknown word \"pubic\", did you mean \"public\"? (there are \
+         deny, public, any); nothing is fetched",
+    );
+    assert_eq!(loaded.config().media_fetch, MediaFetch::Deny);
+    let loaded = load(&format!("{MINIMAL}preferences: {{media_fetch: [any]}}\n"));
+    loaded.says("preferences.media_fetch: expected a text, found a list");
+    assert_eq!(loaded.config().media_fetch, MediaFetch::Deny);
 }
 
 #[test]

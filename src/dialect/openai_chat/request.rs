@@ -119,12 +119,13 @@ fn read_reasoning(value: &RawValue, reasoning: &mut Reasoning) -> Result<(), Fai
     Ok(())
 }
 
-/// Anthropic's `thinking`.
+/// Anthropic's `thinking`, and Cohere's.
 fn read_thinking(value: &RawValue, reasoning: &mut Reasoning) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Wire<'a> {
         #[serde(borrow, rename = "type")]
         kind: Option<Str<'a>>,
+        #[serde(alias = "token_budget")]
         budget_tokens: Option<u64>,
     }
     let wire: Wire<'_> = field(value, "thinking")?;

@@ -4,6 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::canon::Usage;
+use crate::dialect::json::count;
 
 /// Token counts as OpenAI writes them.
 #[derive(Default, Deserialize)]
@@ -43,23 +44,6 @@ impl From<WireUsage> for Usage {
             reasoning_tokens: wire.completion_tokens_details.reasoning_tokens,
         }
     }
-}
-
-/// Some servers count in floating point, and some write anything at all; no reason to refuse an
-/// answer.
-fn count<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Count {
-        Whole(i64),
-        Fraction(f64),
-        Other(IgnoredAny),
-    }
-    Ok(match Count::deserialize(json)? {
-        Count::Whole(count) => Some(count),
-        Count::Fraction(count) => count.to_string().split('.').next().and_then(|whole| whole.parse().ok()),
-        Count::Other(_) => None,
-    })
 }
 
 fn details<'de, D: Deserializer<'de>>(json: D) -> Result<Details, D::Error> {
