@@ -207,14 +207,14 @@ mod tests {
             "Google refused the service account (invalid_grant: Invalid JWT Signature); check private_key, \
              client_email and the clock of this machine"
         );
-        assert!(refused(403, b"<html>", "a").message.contains("(status 403)"));
+        assert!(refused(403, b"<html>", "assertion").message.contains("(status 403)"));
         for (status, kind) in [
             (429, FailureKind::RateLimited),
             (500, FailureKind::UpstreamStatus),
             (503, FailureKind::Overloaded),
             (302, FailureKind::UpstreamStatus),
         ] {
-            assert_eq!(refused(status, b"", "a").kind, kind);
+            assert_eq!(refused(status, b"", "assertion").kind, kind);
         }
     }
 

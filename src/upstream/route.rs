@@ -1,7 +1,8 @@
 //! Where each dialect has its operations, and how it wants to be shown a key.
 //!
 //! Source: the API references of Anthropic ("Authentication", "List models"), Google ("Gemini API",
-//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), OpenRouter ("Headers").
+//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), Cloudflare ("OpenAI
+//! compatible API endpoints", "Search models"), OpenRouter ("Headers").
 
 use ::url::Url;
 
@@ -72,6 +73,15 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
                 auth: Auth::Header("x-api-key"),
                 headers: ANTHROPIC_HEADERS,
             }
+        }
+        Dialect::Cloudflare if operation == Operation::ListModels => {
+            // Its base is the OpenAI-compatible root, which has no list of models.
+            let mut url = base.clone();
+            if let Ok(mut path) = url.path_segments_mut() {
+                path.pop().extend(["models", "search"]);
+            }
+            url.set_query(Some("task=Text%20Generation&per_page=100"));
+            Route { url, format: None, auth: Auth::Bearer, headers: &[] }
         }
         dialect => {
             let path = if operation == Operation::ListModels { MODELS } else { CHAT };
