@@ -116,7 +116,7 @@ impl Dialect {
 
     /// Whether requests can be sent in this format.
     pub fn is_spoken(self) -> bool {
-        matches!(self, Dialect::Gpt | Dialect::OpenRouter | Dialect::Claude | Dialect::Vertex | Dialect::Cloudflare)
+        self != Dialect::Gemini
     }
 }
 

@@ -172,6 +172,7 @@ fn refused(status: StatusCode, body: &[u8], retry_after: Option<Duration>, advic
         400 | 413 | 422 => FailureKind::Rejected,
         404 => FailureKind::UpstreamNotFound,
         429 => FailureKind::RateLimited,
+        503 | 529 => FailureKind::Overloaded,
         _ => FailureKind::UpstreamStatus,
     };
     let message = match (kind, said.message) {

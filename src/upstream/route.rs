@@ -74,13 +74,14 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
                 headers: ANTHROPIC_HEADERS,
             }
         }
+        Dialect::Cohere => {
+            let (url, format) = cohere(base, operation);
+            Route { url, format: Some(format), auth: Auth::Bearer, headers: &[] }
+        }
         Dialect::Cloudflare if operation == Operation::ListModels => {
-            // Its base is the OpenAI-compatible root, which has no list of models.
-            let mut url = base.clone();
-            if let Ok(mut path) = url.path_segments_mut() {
-                path.pop().extend(["models", "search"]);
-            }
-            url.set_query(Some("task=Text%20Generation&per_page=100"));
+            // The OpenAI-compatible root, which is its base, has no list.
+            let path = format!("{}/models/search", versionless(base.path(), &["v1"]));
+            let url = with_path(base, &path, Some("task=Text%20Generation&per_page=100"));
             Route { url, format: None, auth: Auth::Bearer, headers: &[] }
         }
         dialect => {
@@ -89,4 +90,32 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
             Route { url: endpoint_url(base, path), format: None, auth: Auth::Bearer, headers }
         }
     }
+}
+
+/// Cohere's two versions of chat; the list of models is in the first one only.
+fn cohere(base: &Url, operation: Operation<'_>) -> (Url, Format) {
+    let root = versionless(base.path(), &["v1/chat", "v2/chat", "v1", "v2"]);
+    let is_v1 = base.path().trim_end_matches('/').ends_with("/v1/chat");
+    let (path, query) = match operation {
+        Operation::ListModels => ("v1/models", Some("page_size=1000&endpoint=chat")),
+        Operation::Chat { .. } if is_v1 => ("v1/chat", base.query()),
+        Operation::Chat { .. } => ("v2/chat", base.query()),
+    };
+    let format = if is_v1 { Format::CohereV1 } else { Format::CohereV2 };
+    (with_path(base, &format!("{root}/{path}"), query), format)
+}
+
+/// A path without the endpoint or version that it may end with, nor a slash.
+fn versionless<'p>(path: &'p str, endings: &[&str]) -> &'p str {
+    let path = path.trim_end_matches('/');
+    let root = endings.iter().find_map(|ending| path.strip_suffix(ending)?.strip_suffix('/'));
+    root.unwrap_or(path)
+}
+
+fn with_path(base: &Url, path: &str, query: Option<&str>) -> Url {
+    let mut url = base.clone();
+    url.set_fragment(None);
+    url.set_path(path);
+    url.set_query(query);
+    url
 }

@@ -12,6 +12,7 @@ mod cancel;
 mod chat;
 mod claude;
 mod cloudflare;
+mod cohere;
 mod discovery;
 mod failover;
 mod fake_upstream_itself;

@@ -107,6 +107,11 @@ struct Part<'a> {
     text: Option<Str<'a>>,
     #[serde(borrow)]
     refusal: Option<Str<'a>>,
+    /// Mistral has a list of parts here, Anthropic a string with its signature beside it.
+    #[serde(borrow)]
+    thinking: Option<&'a RawValue>,
+    #[serde(borrow)]
+    signature: Option<Str<'a>>,
     #[serde(borrow)]
     image_url: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -341,6 +346,10 @@ fn read_content(value: &RawValue) -> Result<Vec<Block<'_>>, Failure> {
                 None => return Err(invalid("a part of type text needs \"text\"")),
             },
             Some("refusal") => Content::Text(part.refusal.unwrap_or_default().0),
+            Some("thinking") => match part.thinking {
+                Some(thought) => read_thought(thought, part.signature)?,
+                None => return Err(invalid("a part of type thinking needs \"thinking\"")),
+            },
             Some("image_url") => match part.image_url {
                 Some(image) => read_image(image)?,
                 None => return Err(invalid("a part of type image_url needs \"image_url\"")),
@@ -361,6 +370,18 @@ fn read_content(value: &RawValue) -> Result<Vec<Block<'_>>, Failure> {
         blocks.push(Block { content, cache: hint });
     }
     Ok(blocks)
+}
+
+fn read_thought<'a>(value: &'a RawValue, signature: Option<Str<'a>>) -> Result<Content<'a>, Failure> {
+    let text = if value.get().starts_with('"') {
+        field::<Str>(value, "thinking")?.0
+    } else {
+        let parts: Vec<Part<'a>> = field(value, "thinking")?;
+        let texts = parts.into_iter().filter_map(|part| part.text);
+        Cow::Owned(texts.fold(String::new(), |text, Str(piece)| text + &piece))
+    };
+    let signature = signature.map(|Str(value)| Signature { issuer: Issuer::Anthropic, value });
+    Ok(Content::Thinking { text, signature })
 }
 
 fn read_image(value: &RawValue) -> Result<Content<'_>, Failure> {
