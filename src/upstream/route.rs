@@ -1,7 +1,8 @@
 //! Where each dialect has its operations, and how it wants to be shown a key.
 //!
 //! Source: the API references of Anthropic ("Authentication", "List models"), Google ("Gemini API",
-//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), OpenRouter ("Headers").
+//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), Cloudflare ("OpenAI
+//! compatible API endpoints", "Search models"), OpenRouter ("Headers").
 
 use ::url::Url;
 
@@ -30,6 +31,8 @@ pub enum Operation<'m> {
 pub(super) enum Auth {
     /// `authorization: Bearer`.
     Bearer,
+    /// The same for the access token of an account.
+    AccessToken,
     /// In a header of its own.
     Header(&'static str),
 }
@@ -74,6 +77,12 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
         Dialect::Cohere => {
             let (url, format) = cohere(base, operation);
             Route { url, format: Some(format), auth: Auth::Bearer, headers: &[] }
+        }
+        Dialect::Cloudflare if operation == Operation::ListModels => {
+            // The OpenAI-compatible root, which is its base, has no list.
+            let path = format!("{}/models/search", versionless(base.path(), &["v1"]));
+            let url = with_path(base, &path, Some("task=Text%20Generation&per_page=100"));
+            Route { url, format: None, auth: Auth::Bearer, headers: &[] }
         }
         dialect => {
             let path = if operation == Operation::ListModels { MODELS } else { CHAT };

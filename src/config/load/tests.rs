@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::resolved::*;
 
+mod accounts;
+
 const PATIENCE: Duration = Duration::from_secs(100);
 
 fn load_with(text: &str, env: &[(&str, &str)]) -> Loaded {
@@ -234,17 +236,6 @@ fn a_provider_that_speaks_another_dialect_is_switched_off_with_a_warning() {
             "api.yaml:3:5: warning: providers[1]: speaks gemini, which is not available yet; this provider is switched off"
         ]
     );
-}
-
-#[test]
-fn vertex_and_cloudflare_need_no_address() {
-    for lines in
-        ["provider: v\nproject_id: x\nprivate_key: y\nclient_email: [a b]", "provider: c\ncf_account_id: x\napi: k"]
-    {
-        let loaded = with_provider(lines);
-        assert_eq!(loaded.diagnostics.len(), 1, "{}", loaded.all());
-        loaded.says("not available yet");
-    }
 }
 
 #[test]
