@@ -22,7 +22,7 @@ const OFF: &str = "this provider is switched off";
 /// What one entry came to.
 pub(super) enum Outcome {
     /// A channel.
-    On(Channel),
+    On(Arc<Channel>),
     /// Not used. What is known of it helps to explain the rules that name it.
     Off {
         /// Its name, if it has one.
@@ -74,18 +74,20 @@ pub(super) fn resolve(
 
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
-        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => Outcome::On(Channel {
-            id,
-            name: name.into(),
-            dialect,
-            base_url,
-            keys,
-            models: if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) },
-            tools,
-            stream_usage,
-            limits: around.limits,
-            vertex,
-        }),
+        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => {
+            Outcome::On(Arc::new(Channel {
+                id,
+                name: name.into(),
+                dialect,
+                base_url,
+                keys,
+                models: if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) },
+                tools,
+                stream_usage,
+                limits: around.limits,
+                vertex,
+            }))
+        }
         (name, dialect, _) => {
             if let Some(dialect) = dialect.filter(|dialect| !is_broken && !dialect.is_spoken()) {
                 report.warning(place, format!("speaks {}, which is not available yet; {OFF}", dialect.name()));

@@ -52,7 +52,7 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         match providers::resolve(entry, &place.index(index), ChannelId(channels.len()), &around, report) {
             Outcome::On(channel) => {
                 catalogue.add(&channel);
-                channels.push(Arc::new(channel));
+                channels.push(channel);
             }
             Outcome::Off { name, aliases } => catalogue.add_off(name, aliases),
         }
