@@ -1,6 +1,5 @@
 //! The whole document becomes a [`Config`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
