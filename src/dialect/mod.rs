@@ -8,7 +8,8 @@
 //!
 //! [`Format`] is the table of them. A client speaks `openai_chat`; where its upstream does too,
 //! [`passthrough`] sends the bytes on as they are, otherwise [`translated`] goes through the hub.
-//! [`AnswerStream`] is either.
+//! [`AnswerStream`] is either. What providers say of errors is read in one place for all formats:
+//! [`refusal`].
 
 use crate::canon::{ChatEvent, ChatRequest, Failure};
 
@@ -21,6 +22,7 @@ pub mod json;
 pub mod model_list;
 pub mod openai_chat;
 pub mod passthrough;
+pub mod refusal;
 pub mod sse;
 pub mod translated;
 
