@@ -84,7 +84,7 @@ pub(super) fn resolve(
             tools,
             stream_usage,
             limits: around.limits,
-            vertex,
+            vertex: vertex.map(Box::new),
         }),
         (name, dialect, _) => {
             if let Some(dialect) = dialect.filter(|dialect| !is_broken && !dialect.is_spoken()) {
