@@ -74,20 +74,18 @@ pub(super) fn resolve(
 
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
-        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => {
-            Outcome::On(Arc::new(Channel {
-                id,
-                name: name.into(),
-                dialect,
-                base_url,
-                keys,
-                models: if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) },
-                tools,
-                stream_usage,
-                limits: around.limits,
-                vertex,
-            }))
-        }
+        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => Outcome::On(Channel {
+            id,
+            name: name.into(),
+            dialect,
+            base_url,
+            keys,
+            models: if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) },
+            tools,
+            stream_usage,
+            limits: around.limits,
+            vertex: vertex.map(Box::new),
+        }),
         (name, dialect, _) => {
             if let Some(dialect) = dialect.filter(|dialect| !is_broken && !dialect.is_spoken()) {
                 report.warning(place, format!("speaks {}, which is not available yet; {OFF}", dialect.name()));

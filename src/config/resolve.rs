@@ -1,5 +1,6 @@
 //! The whole document becomes a [`Config`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -51,7 +52,7 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         match providers::resolve(entry, &place.index(index), ChannelId(channels.len()), &around, report) {
             Outcome::On(channel) => {
                 catalogue.add(&channel);
-                channels.push(channel);
+                channels.push(Arc::new(channel));
             }
             Outcome::Off { name, aliases } => catalogue.add_off(name, aliases),
         }

@@ -63,7 +63,7 @@ pub struct Channel {
     /// The time limits of one attempt.
     pub limits: TimeLimits,
     /// There for [`Dialect::Vertex`], and for no other.
-    pub vertex: Option<Vertex>,
+    pub vertex: Option<Box<Vertex>>,
 }
 
 /// What a channel of Google Vertex AI has in place of keys.
