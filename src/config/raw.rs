@@ -57,15 +57,17 @@ pub struct RawProvider {
     /// The wire format, when the address does not tell.
     pub engine: Typed<Text>,
     /// Vertex: the Google Cloud project.
-    pub project_id: Typed<Value>,
+    pub project_id: Typed<Text>,
     /// Vertex: the key of the service account.
-    pub private_key: Typed<Value>,
+    pub private_key: Typed<Text>,
     /// Vertex: the address of the service account.
-    pub client_email: Typed<Value>,
+    pub client_email: Typed<Text>,
+    /// Vertex: where the service account gets its access tokens.
+    pub token_uri: Typed<Text>,
     /// Vertex: one region or several.
-    pub region: Typed<Value>,
+    pub region: Typed<Texts>,
     /// Cloudflare Workers AI: the account.
-    pub cf_account_id: Typed<Value>,
+    pub cf_account_id: Typed<Text>,
     /// Amazon Bedrock: the access key.
     pub aws_access_key: Typed<Value>,
     /// Amazon Bedrock: the secret key.
@@ -188,6 +190,7 @@ pub const PROVIDER: Vocabulary = Vocabulary {
         "project_id",
         "private_key",
         "client_email",
+        "token_uri",
         "region",
         "cf_account_id",
         "aws_access_key",
@@ -225,6 +228,9 @@ pub const PROVIDER: Vocabulary = Vocabulary {
         ("tool", "tools"),
         ("note", "notes"),
         ("email", "client_email"),
+        ("project", "project_id"),
+        ("regions", "region"),
+        ("location", "region"),
         ("account_id", "cf_account_id"),
     ],
 };

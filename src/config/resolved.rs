@@ -10,6 +10,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::secret::{Fingerprint, Secret};
+use super::service_account::ServiceAccount;
 
 /// A whole, valid configuration.
 pub struct Config {
@@ -61,6 +62,16 @@ pub struct Channel {
     pub stream_usage: bool,
     /// The time limits of one attempt.
     pub limits: TimeLimits,
+    /// There for [`Dialect::Vertex`], and for no other.
+    pub vertex: Option<Vertex>,
+}
+
+/// What a channel of Google Vertex AI has in place of keys.
+pub struct Vertex {
+    /// Who asks.
+    pub account: ServiceAccount,
+    /// `region:`; names of lower case letters, digits and hyphens. Empty: it depends on the model.
+    pub regions: Vec<Arc<str>>,
 }
 
 /// Position of a channel in [`Config::channels`].
@@ -105,7 +116,7 @@ impl Dialect {
 
     /// Whether requests can be sent in this format.
     pub fn is_spoken(self) -> bool {
-        matches!(self, Dialect::Gpt | Dialect::OpenRouter | Dialect::Claude)
+        self != Dialect::Gemini
     }
 }
 

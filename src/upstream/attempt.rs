@@ -71,7 +71,7 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
     if !status.is_success() {
         let retry_after = retry_after(&response);
         let said = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
-        return Err(refused(status, &said, retry_after));
+        return Err(refused(status, &said, retry_after, target.advice()));
     }
     if !has_readable_end(&response) {
         let message =
@@ -160,8 +160,8 @@ pub(super) fn not_answered(error: &SendRequestError) -> Failure {
     Failure::new(kind, message)
 }
 
-/// What an answer that is no success means for the request.
-fn refused(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Failure {
+/// What an answer that is no success means for the request. `advice` is for a refused key.
+fn refused(status: StatusCode, body: &[u8], retry_after: Option<Duration>, advice: &str) -> Failure {
     let said = read_error(body);
     let names_our_key =
         said.message.as_deref().is_some_and(blames_the_key) || said.code.as_deref() == Some("invalid_api_key");
@@ -172,12 +172,13 @@ fn refused(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Fa
         400 | 413 | 422 => FailureKind::Rejected,
         404 => FailureKind::UpstreamNotFound,
         429 => FailureKind::RateLimited,
+        503 | 529 => FailureKind::Overloaded,
         _ => FailureKind::UpstreamStatus,
     };
     let message = match (kind, said.message) {
         // Its text may well repeat a part of the key.
         (FailureKind::KeyRefused, _) => {
-            format!("the upstream refused the gateway's key with status {}; check this channel's api", status.as_u16())
+            format!("the upstream refused the gateway's key with status {}; {advice}", status.as_u16())
         }
         (_, Some(message)) => message,
         (_, None) => format!("the upstream answered with status {} and no message", status.as_u16()),

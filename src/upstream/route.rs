@@ -1,7 +1,8 @@
 //! Where each dialect has its operations, and how it wants to be shown a key.
 //!
 //! Source: the API references of Anthropic ("Authentication", "List models"), Google ("Gemini API",
-//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), OpenRouter ("Headers").
+//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), Cloudflare ("OpenAI
+//! compatible API endpoints", "Search models"), OpenRouter ("Headers").
 
 use ::url::Url;
 
@@ -30,6 +31,8 @@ pub enum Operation<'m> {
 pub(super) enum Auth {
     /// `authorization: Bearer`.
     Bearer,
+    /// The same for the access token of an account.
+    AccessToken,
     /// In a header of its own.
     Header(&'static str),
 }
@@ -71,10 +74,48 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
                 headers: ANTHROPIC_HEADERS,
             }
         }
+        Dialect::Cohere => {
+            let (url, format) = cohere(base, operation);
+            Route { url, format: Some(format), auth: Auth::Bearer, headers: &[] }
+        }
+        Dialect::Cloudflare if operation == Operation::ListModels => {
+            // The OpenAI-compatible root, which is its base, has no list.
+            let path = format!("{}/models/search", versionless(base.path(), &["v1"]));
+            let url = with_path(base, &path, Some("task=Text%20Generation&per_page=100"));
+            Route { url, format: None, auth: Auth::Bearer, headers: &[] }
+        }
         dialect => {
             let path = if operation == Operation::ListModels { MODELS } else { CHAT };
             let headers = if dialect == Dialect::OpenRouter { OPENROUTER_HEADERS } else { &[] };
             Route { url: endpoint_url(base, path), format: None, auth: Auth::Bearer, headers }
         }
     }
+}
+
+/// Cohere's two versions of chat; the list of models is in the first one only.
+fn cohere(base: &Url, operation: Operation<'_>) -> (Url, Format) {
+    let root = versionless(base.path(), &["v1/chat", "v2/chat", "v1", "v2"]);
+    let is_v1 = base.path().trim_end_matches('/').ends_with("/v1/chat");
+    let (path, query) = match operation {
+        Operation::ListModels => ("v1/models", Some("page_size=1000&endpoint=chat")),
+        Operation::Chat { .. } if is_v1 => ("v1/chat", base.query()),
+        Operation::Chat { .. } => ("v2/chat", base.query()),
+    };
+    let format = if is_v1 { Format::CohereV1 } else { Format::CohereV2 };
+    (with_path(base, &format!("{root}/{path}"), query), format)
+}
+
+/// A path without the endpoint or version that it may end with, nor a slash.
+fn versionless<'p>(path: &'p str, endings: &[&str]) -> &'p str {
+    let path = path.trim_end_matches('/');
+    let root = endings.iter().find_map(|ending| path.strip_suffix(ending)?.strip_suffix('/'));
+    root.unwrap_or(path)
+}
+
+fn with_path(base: &Url, path: &str, query: Option<&str>) -> Url {
+    let mut url = base.clone();
+    url.set_fragment(None);
+    url.set_path(path);
+    url.set_query(query);
+    url
 }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::resolved::*;
 
+mod accounts;
+
 const PATIENCE: Duration = Duration::from_secs(100);
 
 fn load_with(text: &str, env: &[(&str, &str)]) -> Loaded {
@@ -226,25 +228,14 @@ fn numbers_are_names_and_keys() {
 
 #[test]
 fn a_provider_that_speaks_another_dialect_is_switched_off_with_a_warning() {
-    let loaded = with_provider("provider: a\nbase_url: https://api.cohere.com/v1/chat\nmodel: [c]");
+    let loaded = with_provider("provider: a\nbase_url: https://api.example.com/v1beta\nmodel: [c]");
     assert_eq!(names(&loaded), ["good"]);
     assert_eq!(
         loaded.lines(),
         [
-            "api.yaml:3:5: warning: providers[1]: speaks cohere, which is not available yet; this provider is switched off"
+            "api.yaml:3:5: warning: providers[1]: speaks gemini, which is not available yet; this provider is switched off"
         ]
     );
-}
-
-#[test]
-fn vertex_and_cloudflare_need_no_address() {
-    for lines in
-        ["provider: v\nproject_id: x\nprivate_key: y\nclient_email: [a b]", "provider: c\ncf_account_id: x\napi: k"]
-    {
-        let loaded = with_provider(lines);
-        assert_eq!(loaded.diagnostics.len(), 1, "{}", loaded.all());
-        loaded.says("not available yet");
-    }
 }
 
 #[test]
@@ -402,7 +393,7 @@ fn rules_are_not_doubted_while_a_provider_is_discovered() {
 #[test]
 fn rules_that_name_a_provider_that_is_switched_off_say_so() {
     let loaded = load(
-        "providers:\n  - {provider: good, base_url: 'http://h/v1', model: [m]}\n  - {provider: a, base_url: 'https://api.cohere.com/v1/chat', model: [c]}\napi_keys:\n  - {api: k, model: [a/*, c]}\n",
+        "providers:\n  - {provider: good, base_url: 'http://h/v1', model: [m]}\n  - {provider: a, base_url: 'https://api.example.com/v1beta', model: [c]}\napi_keys:\n  - {api: k, model: [a/*, c]}\n",
     );
     loaded.says("the provider \"a\" is switched off");
     loaded.says("\"c\" is only listed by providers that are switched off");

@@ -53,7 +53,7 @@ fn recorded_requests_are_written_as_they_were() {
         let body = &recording["request"]["body"];
         // They differ from OpenAI's in the words of tool_choice only.
         let asked = body.to_string().replace("\"REQUIRED\"", "\"required\"").replace("\"NONE\"", "\"none\"");
-        let request = read_request(asked.as_bytes()).unwrap();
+        let request = read_request(&asked).unwrap();
         let sent = Format::CohereV2.write_request(&request, body["model"].as_str().unwrap()).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&sent).unwrap(), *body);
     }

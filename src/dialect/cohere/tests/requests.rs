@@ -9,7 +9,7 @@ const AGENT: &str = include_str!("fixtures/agent.json");
 
 /// What a client's request becomes.
 fn written(body: &str, format: Format, model: &str) -> Result<Value, Failure> {
-    let request = read_request(body.as_bytes())?;
+    let request = read_request(body)?;
     Ok(serde_json::from_slice(&format.write_request(&request, model)?).unwrap())
 }
 
