@@ -106,7 +106,7 @@ fn whole_answers_in_openai_format_as_the_gateway_sees_them() {
     for (name, body) in fixtures("openai", "json") {
         let seen = openai_chat::read_answer(body.as_bytes(), false);
         assert_eq!(openai_chat::read_answer(body.as_bytes(), true), seen, "{name}");
-        check(&format!("openai_answer_{name}"), &seen.map_or_else(|failure| told_of(&failure), |usage| counted(usage)));
+        check(&format!("openai_answer_{name}"), &seen.map_or_else(|failure| told_of(&failure), counted));
     }
 }
 

@@ -5,4 +5,4 @@ mod answer;
 mod request;
 
 pub use answer::{Details, answer, completion, plain};
-pub use request::{body, message, read, text};
+pub use request::{body, call, read, text};

@@ -52,7 +52,7 @@ fn user_messages(pieces: &[Piece], messages: &mut Vec<Value>) {
 }
 
 /// The message of an assistant.
-pub fn message(pieces: &[Piece]) -> Value {
+fn message(pieces: &[Piece]) -> Value {
     let mut message = json!({ "role": "assistant" });
     let (mut said, mut calls, mut details): (Vec<Piece>, Vec<Value>, Vec<Value>) = Default::default();
     for piece in pieces {

@@ -19,7 +19,7 @@ pub const PLAIN: Native = Native {
     model: "claude-3-5-haiku-20241022",
     read_request,
     normalised,
-    carried: |request| json_by_tool(carried(request, 8192)),
+    carried: |request| Some(json_by_tool(carried(request, 8192))),
     given: answers::given,
     read_answer: answers::read,
     read_stream: answers::read_stream,
@@ -31,7 +31,7 @@ pub const PLAIN: Native = Native {
 pub const THINKING: Native = Native {
     name: "anthropic",
     model: "claude-sonnet-4-5-20250929",
-    carried: |request| carried(for_newer(request), 64_000),
+    carried: |request| Some(carried(for_newer(request), 64_000)),
     ..PLAIN
 };
 

@@ -1,6 +1,7 @@
 //! The providers' side: reads requests and writes answers in each provider's own format, as the provider does.
 
 pub mod anthropic;
+pub mod cohere;
 
 use serde_json::Value;
 use uni_api::dialect::Format;
@@ -18,8 +19,9 @@ pub struct Native {
     pub read_request: fn(&Value) -> Result<Request, String>,
     /// The JSON of a request without what the format leaves open.
     pub normalised: fn(&Value) -> Value,
-    /// What is left of a request that goes to this model: all that the format can say.
-    pub carried: fn(Request) -> Request,
+    /// What is left of a request that goes to this model: all that the format can say. Nothing, where it cannot say
+    /// what must not be left out.
+    pub carried: fn(Request) -> Option<Request>,
     /// What is left of an answer that this model gives: all that the format can say.
     pub given: fn(Answer) -> Answer,
     /// What a whole answer says.
@@ -34,7 +36,7 @@ pub struct Native {
 
 /// Every format that is not the client's own.
 pub fn all() -> Vec<Native> {
-    vec![anthropic::PLAIN, anthropic::THINKING, anthropic::VERTEX]
+    vec![anthropic::PLAIN, anthropic::THINKING, anthropic::VERTEX, cohere::V2, cohere::V2_THINKING, cohere::V1]
 }
 
 /// The JSON of each event of a stream.

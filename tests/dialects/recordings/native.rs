@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::client::{Details, answer, completion};
-use crate::native::{Native, anthropic};
+use crate::native::{Native, anthropic, cohere};
 use crate::pipe::{answered, cut, streamed};
 
 use super::{Answered, Matter, Recording, Tally, all};
@@ -12,6 +12,7 @@ use super::{Answered, Matter, Recording, Tally, all};
 pub fn native(recording: &Recording) -> Option<Native> {
     match recording.provider.as_str() {
         "anthropic" => Some(anthropic::THINKING),
+        "cohere" => Some(cohere::V2),
         _ => None,
     }
 }
@@ -48,5 +49,8 @@ fn native_answers_reach_an_openai_client_without_loss() {
         let kind = if matches!(recording.answer, Answered::Whole(_)) { "whole" } else { "streamed" };
         tally.add(&recording.provider, kind);
     }
-    tally.check("answers that an OpenAI client gets without loss", &["anthropic: 4 streamed, 31 whole"]);
+    tally.check(
+        "answers that an OpenAI client gets without loss",
+        &["anthropic: 4 streamed, 31 whole", "cohere: 3 whole"],
+    );
 }

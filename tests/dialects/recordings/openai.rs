@@ -14,7 +14,7 @@ fn usage_of(recording: &Recording) -> Option<Value> {
         Answered::Whole(body) => usage(body),
         Answered::Streamed(stream) => {
             let data = stream.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-            data.filter_map(|data| usage(&serde_json::from_str(data).unwrap())).last()
+            data.rev().find_map(|data| usage(&serde_json::from_str(data).unwrap()))
         }
     }
 }
