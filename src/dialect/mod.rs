@@ -16,6 +16,7 @@ pub use answer_stream::{AnswerStream, Passed};
 
 pub mod answer_stream;
 pub mod anthropic;
+pub mod gemini;
 pub mod json;
 pub mod model_list;
 pub mod openai_chat;
@@ -30,6 +31,8 @@ pub enum Format {
     OpenAiChat,
     /// Anthropic messages, as Anthropic or Vertex AI hosts them.
     Anthropic(anthropic::Host),
+    /// Gemini's `generateContent`, as the Gemini API or Vertex AI hosts it.
+    Gemini(gemini::Host),
 }
 
 impl Format {
@@ -42,6 +45,7 @@ impl Format {
         match self {
             Self::OpenAiChat => Err(json::untranslatable("a request of the same format is passed on as it is")),
             Self::Anthropic(host) => anthropic::write_request(request, model, host),
+            Self::Gemini(host) => gemini::write_request(request, model, host),
         }
     }
 
@@ -54,6 +58,7 @@ impl Format {
         match self {
             Self::OpenAiChat => Err(json::unreadable("an answer of the same format is passed on as it is")),
             Self::Anthropic(_) => anthropic::read_answer(body),
+            Self::Gemini(_) => gemini::read_answer(body),
         }
     }
 
@@ -61,14 +66,17 @@ impl Format {
     pub fn stream_reader(self) -> Box<dyn StreamReader> {
         match self {
             Self::OpenAiChat | Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
+            Self::Gemini(_) => Box::new(gemini::AnswerReader::default()),
         }
     }
 
-    /// Whether images and documents have to be sent as bytes, because the upstream fetches nothing.
-    pub fn needs_media_bytes(self) -> bool {
+    /// Whether the upstream takes this address of an image, a sound or a document as it is. Otherwise
+    /// the bytes behind it have to be sent.
+    pub fn takes_url(self, url: &str) -> bool {
         match self {
-            Self::OpenAiChat => false,
-            Self::Anthropic(host) => host == anthropic::Host::Vertex,
+            Self::OpenAiChat => true,
+            Self::Anthropic(host) => host == anthropic::Host::Anthropic,
+            Self::Gemini(_) => gemini::takes_url(url),
         }
     }
 }
