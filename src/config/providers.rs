@@ -22,7 +22,7 @@ const OFF: &str = "this provider is switched off";
 /// What one entry came to.
 pub(super) enum Outcome {
     /// A channel.
-    On(Arc<Channel>),
+    On(Channel),
     /// Not used. What is known of it helps to explain the rules that name it.
     Off {
         /// Its name, if it has one.
@@ -74,7 +74,7 @@ pub(super) fn resolve(
 
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
-        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => Outcome::On(Channel {
+        (Some(name), Some(dialect), Some(base_url)) if !is_broken => Outcome::On(Channel {
             id,
             name: name.into(),
             dialect,
@@ -86,12 +86,7 @@ pub(super) fn resolve(
             limits: around.limits,
             vertex: vertex.map(Box::new),
         }),
-        (name, dialect, _) => {
-            if let Some(dialect) = dialect.filter(|dialect| !is_broken && !dialect.is_spoken()) {
-                report.warning(place, format!("speaks {}, which is not available yet; {OFF}", dialect.name()));
-            }
-            Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() }
-        }
+        (name, ..) => Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() },
     }
 }
 

@@ -113,11 +113,6 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(dialect, _)| *dialect == self).map_or("gpt", |(_, name)| name)
     }
-
-    /// Whether requests can be sent in this format.
-    pub fn is_spoken(self) -> bool {
-        self != Dialect::Gemini
-    }
 }
 
 /// Where a channel's list of models comes from.

@@ -77,7 +77,8 @@ async fn a_request_reaches_gemini_in_its_own_words() {
 async fn a_stream_of_gemini_arrives_as_chunks() {
     let upstream = FakeUpstream::in_turn([Reply::sse(hello_events())]).await;
     let gateway = Gateway::before([gemini("up", &upstream)]).await;
-    let mut events = gateway.ask(&with(hello_streamed(), json!({"stream_options": {"include_usage": true}}))).await.events();
+    let mut events =
+        gateway.ask(&with(hello_streamed(), json!({"stream_options": {"include_usage": true}}))).await.events();
     assert_eq!(events.pop().as_deref(), Some("[DONE]"));
     assert_eq!((field_of(&events, "content"), field_of(&events, "reasoning_content")), ("Hello".into(), "Hmm.".into()));
     let usage: Value = serde_json::from_str(&events.pop().unwrap()).unwrap();
@@ -115,7 +116,8 @@ async fn a_blocked_prompt_is_the_clients_matter_and_tried_nowhere_else() {
 
 #[actix_web::test]
 async fn the_models_of_gemini_are_listed_with_its_own_header() {
-    let list = json!({"models": [{"name": "models/gemini-2.5-flash", "supportedGenerationMethods": ["generateContent"]}]});
+    let list =
+        json!({"models": [{"name": "models/gemini-2.5-flash", "supportedGenerationMethods": ["generateContent"]}]});
     let upstream = FakeUpstream::answering(move |_| Reply::json(200, list.clone())).await;
     let mut provider = gemini("up", &upstream);
     provider.as_object_mut().unwrap().remove("model");
