@@ -48,7 +48,7 @@ impl Google {
 
     /// A region for the next attempt of this request.
     pub fn slot(&mut self, ticket: &Ticket, model: &Arc<str>, now: Instant) -> Result<Slot, Without> {
-        let Some(Vertex { account, .. }) = &self.channel.vertex else { return Err(Without::Slot) };
+        let Some(Vertex { account, .. }) = self.channel.vertex.as_deref() else { return Err(Without::Slot) };
         let held = match self.access.enter(now) {
             Entry::Granted(held) => held,
             Entry::Wait => return Err(Without::Token),

@@ -86,7 +86,7 @@ fn by_address(url: &Url) -> Inferred {
     {
         // Many of the hosts below also offer the OpenAI format; the path says so.
         Dialect::Gpt
-    } else if at("generativelanguage.googleapis.com") || path.ends_with("/v1beta") {
+    } else if at("generativelanguage.googleapis.com") || path.ends_with("/v1beta") || path.ends_with("/v1beta/models") {
         Dialect::Gemini
     } else if at("aiplatform.googleapis.com") || path.contains("google-vertex-ai") {
         Dialect::Vertex

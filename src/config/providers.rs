@@ -74,7 +74,7 @@ pub(super) fn resolve(
 
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
-        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => Outcome::On(Channel {
+        (Some(name), Some(dialect), Some(base_url)) if !is_broken => Outcome::On(Channel {
             id,
             name: name.into(),
             dialect,
@@ -84,14 +84,9 @@ pub(super) fn resolve(
             tools,
             stream_usage,
             limits: around.limits,
-            vertex,
+            vertex: vertex.map(Box::new),
         }),
-        (name, dialect, _) => {
-            if let Some(dialect) = dialect.filter(|dialect| !is_broken && !dialect.is_spoken()) {
-                report.warning(place, format!("speaks {}, which is not available yet; {OFF}", dialect.name()));
-            }
-            Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() }
-        }
+        (name, ..) => Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() },
     }
 }
 

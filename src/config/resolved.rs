@@ -63,7 +63,7 @@ pub struct Channel {
     /// The time limits of one attempt.
     pub limits: TimeLimits,
     /// There for [`Dialect::Vertex`], and for no other.
-    pub vertex: Option<Vertex>,
+    pub vertex: Option<Box<Vertex>>,
 }
 
 /// What a channel of Google Vertex AI has in place of keys.
@@ -112,11 +112,6 @@ impl Dialect {
     /// Its `engine:` name.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(dialect, _)| *dialect == self).map_or("gpt", |(_, name)| name)
-    }
-
-    /// Whether requests can be sent in this format.
-    pub fn is_spoken(self) -> bool {
-        self != Dialect::Gemini
     }
 }
 

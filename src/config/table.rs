@@ -54,7 +54,7 @@ fn keys(channel: &Channel) -> Vec<String> {
 
 fn address(channel: &Channel) -> Vec<String> {
     let mut lines = vec![without_credentials(&channel.base_url)];
-    if let Some(Vertex { account, regions }) = &channel.vertex {
+    if let Some(Vertex { account, regions }) = channel.vertex.as_deref() {
         lines.push(format!("project {}", account.project_id));
         lines.push(match regions.as_slice() {
             [] => "regions: as the model has them".to_owned(),

@@ -8,7 +8,8 @@
 //!
 //! [`Format`] is the table of them. A client speaks `openai_chat`; where its upstream does too,
 //! [`passthrough`] sends the bytes on as they are, otherwise [`translated`] goes through the hub.
-//! [`AnswerStream`] is either.
+//! [`AnswerStream`] is either. What providers say of errors is read in one place for all formats:
+//! [`refusal`].
 
 use crate::canon::{ChatEvent, ChatRequest, Failure};
 
@@ -17,10 +18,12 @@ pub use answer_stream::{AnswerStream, Passed};
 pub mod answer_stream;
 pub mod anthropic;
 pub mod cohere;
+pub mod gemini;
 pub mod json;
 pub mod model_list;
 pub mod openai_chat;
 pub mod passthrough;
+pub mod refusal;
 pub mod sse;
 pub mod translated;
 
@@ -33,6 +36,8 @@ pub enum Format {
     CohereV2,
     /// Cohere chat, version 1.
     CohereV1,
+    /// Gemini's `generateContent`, as the Gemini API or Vertex AI hosts it.
+    Gemini(gemini::Host),
 }
 
 impl Format {
@@ -46,6 +51,7 @@ impl Format {
             Self::Anthropic(host) => anthropic::write_request(request, model, host),
             Self::CohereV2 => cohere::write_v2_request(request, model),
             Self::CohereV1 => cohere::write_v1_request(request, model),
+            Self::Gemini(host) => gemini::write_request(request, model, host),
         }
     }
 
@@ -59,6 +65,7 @@ impl Format {
             Self::Anthropic(_) => anthropic::read_answer(body),
             Self::CohereV2 => cohere::read_v2_answer(body),
             Self::CohereV1 => cohere::read_v1_answer(body),
+            Self::Gemini(_) => gemini::read_answer(body),
         }
     }
 
@@ -66,17 +73,19 @@ impl Format {
     pub fn stream_reader(self) -> Box<dyn StreamReader> {
         match self {
             Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
+            Self::Gemini(_) => Box::new(gemini::AnswerReader::default()),
             Self::CohereV2 => Box::new(cohere::V2AnswerReader::default()),
             Self::CohereV1 => Box::new(cohere::V1AnswerReader::default()),
         }
     }
 
-    /// Whether an image or a document may be named by this address. What may not has to be sent as
-    /// bytes, because the upstream fetches nothing from there.
-    pub fn takes_url(self, _url: &str) -> bool {
+    /// Whether the upstream takes this address of an image, a sound or a document as it is. Otherwise
+    /// the bytes behind it have to be sent.
+    pub fn takes_url(self, url: &str) -> bool {
         match self {
-            Self::CohereV2 | Self::CohereV1 => true,
             Self::Anthropic(host) => host == anthropic::Host::Anthropic,
+            Self::Gemini(_) => gemini::takes_url(url),
+            Self::CohereV2 | Self::CohereV1 => true,
         }
     }
 }

@@ -1,22 +1,21 @@
 //! One attempt at one upstream, up to the head of its answer.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
+use awc::http::Version;
 use awc::http::header::{self, HeaderValue};
-use awc::http::{StatusCode, Version};
 use bytes::Bytes;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::TimeLimits;
-use crate::dialect::openai_chat::read_error;
+use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
 use super::client::post_request;
@@ -69,9 +68,7 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
     let status = response.status();
     let length = content_length(&response);
     if !status.is_success() {
-        let retry_after = retry_after(&response);
-        let said = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
-        return Err(refused(status, &said, retry_after, target.advice()));
+        return Err(refused(response, length, limits, target.advice()).await);
     }
     if !has_readable_end(&response) {
         let message =
@@ -127,13 +124,6 @@ pub(super) fn has_readable_end(response: &ClientResponse) -> bool {
         || response.version() == Version::HTTP_10
 }
 
-/// `retry-after-ms`, as OpenAI sends it, or `retry-after` in seconds.
-fn retry_after(response: &ClientResponse) -> Option<Duration> {
-    let number = |name| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 /// What an error of the client library means for the request.
 pub(super) fn not_answered(error: &SendRequestError) -> Failure {
     let (kind, message) = match error {
@@ -161,42 +151,17 @@ pub(super) fn not_answered(error: &SendRequestError) -> Failure {
 }
 
 /// What an answer that is no success means for the request. `advice` is for a refused key.
-fn refused(status: StatusCode, body: &[u8], retry_after: Option<Duration>, advice: &str) -> Failure {
-    let said = read_error(body);
-    let names_our_key =
-        said.message.as_deref().is_some_and(blames_the_key) || said.code.as_deref() == Some("invalid_api_key");
-    let kind = match status.as_u16() {
-        401..=403 => FailureKind::KeyRefused,
-        400 if names_our_key => FailureKind::KeyRefused,
-        400 if said.code.as_deref() == Some("model_not_found") => FailureKind::UpstreamNotFound,
-        400 | 413 | 422 => FailureKind::Rejected,
-        404 => FailureKind::UpstreamNotFound,
-        429 => FailureKind::RateLimited,
-        503 | 529 => FailureKind::Overloaded,
-        _ => FailureKind::UpstreamStatus,
-    };
-    let message = match (kind, said.message) {
-        // Its text may well repeat a part of the key.
-        (FailureKind::KeyRefused, _) => {
-            format!("the upstream refused the gateway's key with status {}; {advice}", status.as_u16())
-        }
-        (_, Some(message)) => message,
-        (_, None) => format!("the upstream answered with status {} and no message", status.as_u16()),
-    };
-    Failure {
-        upstream_status: Some(status.as_u16()),
-        upstream_code: said.code.filter(|_| kind != FailureKind::KeyRefused),
-        upstream_type: said.kind.filter(|_| kind != FailureKind::KeyRefused),
-        param: said.param.filter(|_| kind == FailureKind::Rejected).map(Cow::Owned),
-        retry_after,
-        ..Failure::new(kind, message)
-    }
-}
-
-/// Some providers answer 400 to a wrong key.
-fn blames_the_key(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    ["api key not valid", "invalid api key", "incorrect api key", "api key expired", "api_key_invalid"]
-        .iter()
-        .any(|phrase| message.contains(phrase))
+async fn refused(response: ClientResponse, length: Option<u64>, limits: &TimeLimits, advice: &str) -> Failure {
+    let status = response.status().as_u16();
+    let header = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let (retry_after, retry_after_ms) = (header("retry-after"), header("retry-after-ms"));
+    let body = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
+    refusal(&Said {
+        status,
+        retry_after: retry_after.as_deref(),
+        retry_after_ms: retry_after_ms.as_deref(),
+        body: &body,
+        advice,
+        now_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+    })
 }

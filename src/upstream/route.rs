@@ -7,8 +7,8 @@
 use ::url::Url;
 
 use crate::config::{Channel, Dialect};
-use crate::dialect::Format;
 use crate::dialect::anthropic::Host;
+use crate::dialect::{Format, gemini};
 
 use super::url::{CHAT, MODELS, endpoint_url};
 
@@ -74,6 +74,12 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
                 headers: ANTHROPIC_HEADERS,
             }
         }
+        Dialect::Gemini => Route {
+            url: gemini(base, operation),
+            format: Some(Format::Gemini(gemini::Host::AiStudio)),
+            auth: Auth::Header("x-goog-api-key"),
+            headers: &[],
+        },
         Dialect::Cohere => {
             let (url, format) = cohere(base, operation);
             Route { url, format: Some(format), auth: Auth::Bearer, headers: &[] }
@@ -90,6 +96,25 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
             Route { url: endpoint_url(base, path), format: None, auth: Auth::Bearer, headers }
         }
     }
+}
+
+/// Gemini names model and method in the path. A base may name the list of models already.
+fn gemini(base: &Url, operation: Operation<'_>) -> Url {
+    let root = base.path().split("/models").next().unwrap_or_default().trim_end_matches('/');
+    let root = if root.is_empty() { "/v1beta" } else { root };
+    let Operation::Chat { model, stream } = operation else {
+        return with_path(base, &format!("{root}/models"), Some("pageSize=1000"));
+    };
+    let (method, query) = if stream { ("streamGenerateContent", Some("alt=sse")) } else { ("generateContent", None) };
+    let mut url = with_path(base, root, query);
+    if let Ok(mut path) = url.path_segments_mut() {
+        // Tuned models have a collection of their own, which their name says.
+        if !model.contains('/') {
+            path.push("models");
+        }
+        path.extend(format!("{model}:{method}").split('/'));
+    }
+    url
 }
 
 /// Cohere's two versions of chat; the list of models is in the first one only.
@@ -118,4 +143,26 @@ fn with_path(base: &Url, path: &str, query: Option<&str>) -> Url {
     url.set_path(path);
     url.set_query(query);
     url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_base_url_leads_to_the_model() {
+        let chat = |base: &str, model, stream| {
+            gemini(&Url::parse(base).unwrap(), Operation::Chat { model, stream }).to_string()
+        };
+        for base in ["https://h", "https://h/v1beta", "https://h/v1beta/", "https://h/v1beta/models"] {
+            assert_eq!(chat(base, "g-2", false), "https://h/v1beta/models/g-2:generateContent", "{base}");
+        }
+        assert_eq!(chat("https://h/p/v1?x=1", "g-2", true), "https://h/p/v1/models/g-2:streamGenerateContent?alt=sse");
+        assert_eq!(chat("https://h/v1", "tunedModels/mine", false), "https://h/v1/tunedModels/mine:generateContent");
+        assert_eq!(chat("https://h", "a b?c#d", false), "https://h/v1beta/models/a%20b%3Fc%23d:generateContent");
+        assert_eq!(
+            gemini(&Url::parse("https://h/v1").unwrap(), Operation::ListModels).to_string(),
+            "https://h/v1/models?pageSize=1000"
+        );
+    }
 }

@@ -6,8 +6,7 @@
 use ::url::Url;
 
 use crate::config::Secret;
-use crate::dialect::Format;
-use crate::dialect::anthropic::Host;
+use crate::dialect::{Format, anthropic, gemini};
 
 use super::route::{Auth, Route};
 use super::target::{InvalidTarget, Target};
@@ -46,10 +45,10 @@ fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
     let Placement { project, region, model } = placement;
     let (publisher, verb, format) = if model.contains("claude") {
         let verb = if stream { "streamRawPredict" } else { "rawPredict" };
-        ("anthropic", verb, Some(Format::Anthropic(Host::Vertex)))
+        ("anthropic", verb, Format::Anthropic(anthropic::Host::Vertex))
     } else {
         let verb = if stream { "streamGenerateContent" } else { "generateContent" };
-        ("google", verb, None)
+        ("google", verb, Format::Gemini(gemini::Host::Vertex))
     };
     let mut url = base.clone();
     url.set_fragment(None);
@@ -68,7 +67,7 @@ fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
         path.extend(["projects", project, "locations", region, "publishers", publisher, "models"]);
         path.push(&format!("{model}:{verb}"));
     }
-    Route { url, format, auth: Auth::AccessToken, headers: &[] }
+    Route { url, format: Some(format), auth: Auth::AccessToken, headers: &[] }
 }
 
 fn is_google(host: &str) -> bool {

@@ -16,6 +16,7 @@ mod cohere;
 mod discovery;
 mod failover;
 mod fake_upstream_itself;
+mod gemini;
 mod http;
 mod layers;
 mod media_fetch;

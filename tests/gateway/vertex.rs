@@ -12,7 +12,6 @@ use crate::support::{
     gateway::eventually,
     hello, hello_streamed,
     logs::{self, CANARY},
-    with,
 };
 
 const PEM: &str = include_str!("../fixtures/service-account-key.pem");
@@ -346,16 +345,6 @@ async fn requests_that_wait_for_a_token_survive_a_panic_of_the_actor() {
         assert!(answers.iter().all(|answer| answer.status == 200), "{crash:?}");
         gateway.stop().await;
     }
-}
-
-#[actix_web::test]
-async fn the_region_of_each_attempt_is_in_the_health_of_the_channel() {
-    let (tokens, api) = (tokens().await, api_failing_in("a", 429).await);
-    let gateway = Gateway::before([vertex(&tokens, &api, &["a", "b"])]).await;
-    assert_eq!(gateway.ask(&hello()).await.status, 200);
-    gateway.all_settled().await;
-    assert_eq!((gateway.health(0).failed(), gateway.health(0).succeeded()), (1, 1));
-    gateway.stop().await;
 }
 
 #[actix_web::test]

@@ -227,14 +227,12 @@ fn numbers_are_names_and_keys() {
 }
 
 #[test]
-fn a_provider_that_speaks_another_dialect_is_switched_off_with_a_warning() {
-    let loaded = with_provider("provider: a\nbase_url: https://api.example.com/v1beta\nmodel: [c]");
+fn a_provider_that_speaks_a_foreign_dialect_is_switched_off_with_a_warning() {
+    let loaded = with_provider("provider: a\nbase_url: https://bedrock-runtime.us-east-1.amazonaws.com\nmodel: [c]");
     assert_eq!(names(&loaded), ["good"]);
     assert_eq!(
         loaded.lines(),
-        [
-            "api.yaml:3:5: warning: providers[1]: speaks gemini, which is not available yet; this provider is switched off"
-        ]
+        ["api.yaml:3:5: warning: providers[1]: speaks aws, which is not available; this provider is switched off"]
     );
 }
 
@@ -393,7 +391,7 @@ fn rules_are_not_doubted_while_a_provider_is_discovered() {
 #[test]
 fn rules_that_name_a_provider_that_is_switched_off_say_so() {
     let loaded = load(
-        "providers:\n  - {provider: good, base_url: 'http://h/v1', model: [m]}\n  - {provider: a, base_url: 'https://api.example.com/v1beta', model: [c]}\napi_keys:\n  - {api: k, model: [a/*, c]}\n",
+        "providers:\n  - {provider: good, base_url: 'http://h/v1', model: [m]}\n  - {provider: a, base_url: 'https://bedrock.amazonaws.com', model: [c]}\napi_keys:\n  - {api: k, model: [a/*, c]}\n",
     );
     loaded.says("the provider \"a\" is switched off");
     loaded.says("\"c\" is only listed by providers that are switched off");

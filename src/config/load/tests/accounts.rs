@@ -18,7 +18,7 @@ fn vertex(more: &str) -> Loaded {
 
 fn of_vertex(loaded: &Loaded) -> (&Channel, &Vertex) {
     let channel = loaded.config().channels.get(1).unwrap_or_else(|| panic!("{}", loaded.all()));
-    (channel, channel.vertex.as_ref().unwrap())
+    (channel, channel.vertex.as_deref().unwrap())
 }
 
 #[test]
