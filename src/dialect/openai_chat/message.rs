@@ -287,6 +287,7 @@ fn thoughts(details: Vec<Detail<'_>>) -> Vec<Block<'_>> {
     let mut open: Option<u64> = None;
     for detail in details {
         let issuer = issuer(&detail);
+        let index = detail.index.unwrap_or(0);
         if let Some(Str(value)) = detail.data {
             open = None;
             // One with the id of a call was put there already.
@@ -299,7 +300,7 @@ fn thoughts(details: Vec<Detail<'_>>) -> Vec<Block<'_>> {
         let signed = detail.signature.map(|Str(value)| Signature { issuer, value });
         let ends = signed.is_some();
         match blocks.last_mut().map(|block| &mut block.content) {
-            Some(Content::Thinking { text, signature }) if open.is_some() && open == detail.index => {
+            Some(Content::Thinking { text, signature }) if open == Some(index) => {
                 if text.is_empty() {
                     *text = piece;
                 } else if !piece.is_empty() {
@@ -309,7 +310,7 @@ fn thoughts(details: Vec<Detail<'_>>) -> Vec<Block<'_>> {
             }
             _ => blocks.push(Content::Thinking { text: piece, signature: signed }.into()),
         }
-        open = if ends { None } else { Some(detail.index.unwrap_or(0)) };
+        open = if ends { None } else { Some(index) };
     }
     blocks
 }
