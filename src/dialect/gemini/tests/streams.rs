@@ -115,6 +115,14 @@ fn servers_that_end_like_openai_or_finish_every_event_are_understood() {
     assert!(seen.contains(r#"{"content":"b"}"#));
 }
 
+#[test]
+fn a_prompt_that_is_refused_in_the_middle_ends_a_filtered_answer() {
+    let begun = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}]}\n\n";
+    let (seen, failure) = whole(&format!("{begun}data: {{\"promptFeedback\":{{\"blockReason\":\"OTHER\"}}}}\n\n"));
+    assert_eq!(failure, None);
+    assert!(seen.contains(r#""finish_reason":"content_filter""#), "{seen}");
+}
+
 proptest! {
     #[test]
     fn any_cuts_give_the_client_the_same_bytes(
