@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::canon::{Failure, Next};
 use crate::config::{ChannelId, ClientKey};
 use crate::routing::{Attempted, Plan};
+use crate::upstream::Token;
 
 use super::lease::Lease;
 
@@ -24,12 +25,14 @@ pub struct Ticket {
     pub plan: Option<Plan>,
     /// What was tried so far.
     pub attempts: Vec<Attempted>,
+    /// Why a channel had nothing to try, where that says more than that it had nothing.
+    pub declined: Option<Box<Failure>>,
 }
 
 impl Ticket {
     /// The ticket of a request that has just come in.
     pub fn new(client: Arc<ClientKey>, model: Arc<str>, stream: bool) -> Self {
-        Self { client, model, stream, plan: None, attempts: Vec::new() }
+        Self { client, model, stream, plan: None, attempts: Vec::new(), declined: None }
     }
 
     /// Notes that an attempt with this lease failed.
@@ -37,6 +40,20 @@ impl Ticket {
         self.attempts.push(Attempted { channel: lease.channel().id, key: lease.key(), next });
         if let Some(plan) = &mut self.plan {
             plan.failed(next);
+        }
+    }
+
+    /// Notes that the channel asked last has nothing to try, and why, if it knows.
+    pub fn declined(&mut self, why: Option<Failure>) {
+        if let Some(why) = why {
+            let telling = match self.declined.take() {
+                Some(before) => before.more_informative(why),
+                None => why,
+            };
+            self.declined = Some(Box::new(telling));
+        }
+        if let Some(plan) = &mut self.plan {
+            plan.declined();
         }
     }
 }
@@ -74,6 +91,11 @@ pub struct ListModels {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Discovered(pub Result<Vec<String>, Failure>);
+
+/// An access token was asked for, and this came back to the ProviderActor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TokenArrived(pub Result<Token, Failure>);
 
 /// The Router is told that a channel's models have changed; [`Control`](super::Control) has them.
 #[derive(Message)]

@@ -6,13 +6,17 @@
 //! reports one outcome back when it is settled or dropped. [`StatsActor`](stats::StatsActor) writes
 //! what happened.
 
+mod access;
 pub mod control;
+mod google;
 pub mod health;
+mod keys;
 pub mod lease;
 pub mod messages;
 mod outbox;
 pub mod provider;
 pub mod router;
+mod slot;
 pub mod stats;
 mod targets;
 

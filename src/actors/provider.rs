@@ -1,22 +1,23 @@
-//! One channel: its keys, its list of models, its health.
+//! One channel: its keys or regions, its list of models, its health.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::canon::Failure;
+use crate::canon::{Failure, FailureKind};
 use crate::config::{Channel, ModelName, ModelSource, TimeLimits};
-use crate::routing::KeyRing;
-use crate::upstream::{InvalidTarget, Target, list_models};
+use crate::upstream::{InvalidTarget, Target, fetch_token, list_models};
 
 use super::control::Control;
+use super::google::Google;
 use super::health::ChannelHealth;
+use super::keys::Keys;
 use super::lease::{Lease, Line, Settle};
-use super::messages::{Crash, Discovered, Dispatch};
-use super::targets::Targets;
+use super::messages::{Crash, Discovered, Dispatch, TokenArrived};
+use super::slot::Without;
 
 /// A discovered list of models is asked for again after this time.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -29,13 +30,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
 
 /// The supervised owner of one channel. Grants leases and takes them back; asks for the list of
-/// models when the configuration has none.
+/// models when the configuration has none, and for access tokens where the channel needs them.
 pub struct ProviderActor {
     line: Arc<Line>,
-    targets: Targets,
-    ring: KeyRing,
-    /// How the keys appear in the statistics.
-    key_labels: Vec<Arc<str>>,
+    keys: Keys,
+    /// What a channel of Vertex AI has in place of keys.
+    google: Option<Google>,
     health: Arc<ChannelHealth>,
     control: Arc<Control>,
     settled: UnboundedReceiver<Settle>,
@@ -62,58 +62,64 @@ impl ProviderActor {
         health: Arc<ChannelHealth>,
         control: Arc<Control>,
     ) -> Result<Self, InvalidTarget> {
-        let targets = Targets::new(Arc::clone(&channel))?;
+        let keys = Keys::of(&channel)?;
         let discovery = match channel.models {
             ModelSource::Listed(_) => None,
-            ModelSource::Discovered => {
-                Some(Discovery { targets: targets.lists()?, limits: channel.limits, failures: 0 })
-            }
+            ModelSource::Discovered => Some(Discovery { targets: keys.lists()?, limits: channel.limits, failures: 0 }),
         };
-        let ring = KeyRing::new(channel.keys.len());
-        let key_labels = channel.keys.iter().map(|key| Arc::from(key.label())).collect();
+        let google = Google::of(&channel);
         let (sender, settled) = unbounded_channel();
         let line = Arc::new(Line { channel, settled: sender });
-        Ok(Self { line, targets, ring, key_labels, health, control, settled, discovery, address: None })
+        Ok(Self { line, keys, google, health, control, settled, discovery, address: None })
     }
 
-    /// Answers the worker with a lease, or passes the request on when no key is left for it.
+    /// Answers the worker with a lease, has the request wait for an access token, or passes it on
+    /// when no key or region is left for it.
     fn grant(&mut self, dispatch: Dispatch) {
-        let channel = self.line.channel.id;
-        let attempts = &dispatch.ticket.attempts;
-        let is_tried = |key| attempts.iter().any(|attempt| attempt.channel == channel && attempt.key == key);
         let model = dispatch.ticket.plan.as_ref().and_then(|plan| plan.current());
-        let model = model.map(|candidate| Arc::clone(&candidate.upstream_model));
-        match (self.ring.pick(is_tried), model) {
-            (Some(key), Some(model)) => {
-                let target = match self.targets.chat(key, &model, dispatch.ticket.stream) {
-                    Ok(target) => target,
-                    Err(why) => {
-                        log::error!("channel {}: {why}", self.line.channel.name);
-                        return self.decline(dispatch);
-                    }
-                };
+        let Some(model) = model.map(|candidate| Arc::clone(&candidate.upstream_model)) else {
+            return self.decline(dispatch, None);
+        };
+        let slot = match &mut self.google {
+            None => self.keys.slot(&dispatch.ticket, &model),
+            Some(google) => {
+                let now = Instant::now();
+                if google.must_fetch(now) {
+                    fetch_token_for(&self.line.channel, self.address.as_ref());
+                }
+                google.slot(&dispatch.ticket, &model, now)
+            }
+        };
+        match (slot, &mut self.google) {
+            (Ok(slot), _) => {
                 self.health.grant();
-                let key_label = self.key_labels.get(key).cloned();
-                let lease = Lease::new(Arc::clone(&self.line), key, key_label, target, model);
+                let lease = Lease::new(Arc::clone(&self.line), slot, model);
                 // A worker that is gone drops the lease, which settles itself.
                 let _ = dispatch.reply.send(Ok((lease, dispatch.ticket)));
             }
-            _ => self.decline(dispatch),
+            (Err(Without::Token), Some(google)) => google.wait(dispatch),
+            (Err(Without::Access(why)), _) => self.decline(dispatch, Some(*why)),
+            (Err(Without::Target(why)), _) => {
+                log::error!("channel {}: {why}", self.line.channel.name);
+                self.decline(dispatch, None);
+            }
+            (Err(Without::Slot | Without::Token), _) => self.decline(dispatch, None),
         }
     }
 
     /// Passes a request back, so that it is tried elsewhere.
-    fn decline(&self, mut dispatch: Dispatch) {
-        if let Some(plan) = &mut dispatch.ticket.plan {
-            plan.declined();
-        }
+    fn decline(&self, mut dispatch: Dispatch, why: Option<Failure>) {
+        dispatch.ticket.declined(why);
         self.control.router().do_send(dispatch);
     }
 
     /// Takes back the leases that were given back since the last look.
     fn take_back(&mut self) {
-        while let Ok(settle) = self.settled.try_recv() {
-            self.health.settle(settle.outcome);
+        while let Ok(Settle { outcome, tried }) = self.settled.try_recv() {
+            self.health.settle(outcome);
+            if let (Some(google), Some(tried)) = (&mut self.google, tried) {
+                google.learn(tried, outcome, Instant::now());
+            }
         }
     }
 
@@ -158,6 +164,24 @@ impl ProviderActor {
     }
 }
 
+/// Asks for an access token in a task of its own; the answer comes back as a message, whatever
+/// happens to the task.
+fn fetch_token_for(channel: &Arc<Channel>, address: Option<&Addr<ProviderActor>>) {
+    let (channel, Some(address)) = (Arc::clone(channel), address.cloned()) else { return };
+    let exchange = actix::spawn(async move {
+        match &channel.vertex {
+            Some(vertex) => fetch_token(&vertex.account, &channel.limits).await,
+            None => Err(Failure::new(FailureKind::Internal, "this channel has no account")),
+        }
+    });
+    actix::spawn(async move {
+        let answer = exchange.await.unwrap_or_else(|_| {
+            Err(Failure::new(FailureKind::Internal, "asking for an access token failed; the gateway's log says why"))
+        });
+        address.do_send(TokenArrived(answer));
+    });
+}
+
 fn same_name(name: Arc<str>) -> ModelName {
     ModelName { alias: Arc::clone(&name), upstream: name }
 }
@@ -179,6 +203,9 @@ impl Actor for ProviderActor {
 
 impl Supervised for ProviderActor {
     fn restarting(&mut self, context: &mut Context<Self>) {
+        if let Some(google) = &mut self.google {
+            google.restart();
+        }
         context.wait(actix::fut::wrap_future(actix::clock::sleep(RESTART_PAUSE)));
     }
 }
@@ -203,6 +230,18 @@ impl Handler<Discovered> for ProviderActor {
         if let Some(again) = again {
             context.run_later(again, |actor, _| actor.discover());
         }
+    }
+}
+
+impl Handler<TokenArrived> for ProviderActor {
+    type Result = ();
+
+    fn handle(&mut self, TokenArrived(answer): TokenArrived, context: &mut Context<Self>) {
+        self.surviving(context, |actor| {
+            actor.take_back();
+            let waiting = actor.google.as_mut().map(|google| google.arrived(answer, Instant::now()));
+            waiting.into_iter().flatten().for_each(|dispatch| actor.grant(dispatch));
+        });
     }
 }
 

@@ -47,8 +47,11 @@ impl Router {
             }
             plan.declined();
         }
-        let message = "no channel is left that could answer; try again later";
-        refuse(dispatch, Failure::new(FailureKind::Unavailable, message));
+        let why = ticket.declined.take().map_or_else(
+            || Failure::new(FailureKind::Unavailable, "no channel is left that could answer; try again later"),
+            |why| *why,
+        );
+        refuse(dispatch, why);
     }
 
     /// Sees to it that a channel's actor lives: starts one if there is none or it died.

@@ -9,17 +9,48 @@ use crate::upstream::{InvalidTarget, Operation, Target, address_names_model};
 /// How many targets are kept. Beyond it, which takes hundreds of models, they are prepared anew.
 const MAX_KEPT: usize = 4096;
 
-/// What a target depends on. Where the address does not name the model, all models share one.
+/// What a target depends on.
 #[derive(PartialEq, Eq, Hash)]
-struct Ask {
-    key: usize,
-    model: Option<(Arc<str>, bool)>,
+pub(super) struct Ask {
+    /// The position of the key or the region.
+    pub key: usize,
+    /// The model, and whether it streams. Where the address does not name the model, all models
+    /// share one target.
+    pub model: Option<(Arc<str>, bool)>,
 }
 
-/// The targets of a channel, each prepared when it is first wanted.
+/// Targets, each prepared when it is first wanted.
+#[derive(Default)]
+pub(super) struct Kept(HashMap<Ask, Arc<Target>>);
+
+impl Kept {
+    /// The target for this, which `prepare` makes.
+    pub fn get(
+        &mut self,
+        ask: Ask,
+        prepare: impl FnOnce() -> Result<Target, InvalidTarget>,
+    ) -> Result<Arc<Target>, InvalidTarget> {
+        if let Some(target) = self.0.get(&ask) {
+            return Ok(Arc::clone(target));
+        }
+        let target = Arc::new(prepare()?);
+        if self.0.len() >= MAX_KEPT {
+            self.0.clear();
+        }
+        self.0.insert(ask, Arc::clone(&target));
+        Ok(target)
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The targets of a channel with keys, or with none.
 pub(super) struct Targets {
     channel: Arc<Channel>,
-    kept: HashMap<Ask, Arc<Target>>,
+    kept: Kept,
 }
 
 impl Targets {
@@ -29,21 +60,9 @@ impl Targets {
     ///
     /// The channel's URL or one of its keys cannot be put on the wire.
     pub fn new(channel: Arc<Channel>) -> Result<Self, InvalidTarget> {
-        let targets = Self { channel, kept: HashMap::new() };
-        for key in 0..targets.keys().len() {
-            targets.prepare(key, Operation::ListModels)?;
-        }
+        let targets = Self { channel, kept: Kept::default() };
+        targets.lists()?;
         Ok(targets)
-    }
-
-    /// The channel's keys; one that stands for none, if it has none.
-    fn keys(&self) -> Vec<Option<&Secret>> {
-        let keys: Vec<_> = self.channel.keys.iter().map(Some).collect();
-        if keys.is_empty() { vec![None] } else { keys }
-    }
-
-    fn prepare(&self, key: usize, operation: Operation<'_>) -> Result<Arc<Target>, InvalidTarget> {
-        Target::new(&self.channel, operation, self.channel.keys.get(key)).map(Arc::new)
     }
 
     /// Where to ask for an answer of this model, with the key at this position.
@@ -53,16 +72,10 @@ impl Targets {
     /// The address of the model cannot be put on the wire.
     pub fn chat(&mut self, key: usize, model: &Arc<str>, stream: bool) -> Result<Arc<Target>, InvalidTarget> {
         let model_in_address = address_names_model(self.channel.dialect).then(|| (Arc::clone(model), stream));
-        let ask = Ask { key, model: model_in_address };
-        if let Some(target) = self.kept.get(&ask) {
-            return Ok(Arc::clone(target));
-        }
-        let target = self.prepare(key, Operation::Chat { model, stream })?;
-        if self.kept.len() >= MAX_KEPT {
-            self.kept.clear();
-        }
-        self.kept.insert(ask, Arc::clone(&target));
-        Ok(target)
+        let Self { channel, kept } = self;
+        kept.get(Ask { key, model: model_in_address }, || {
+            Target::new(channel, Operation::Chat { model, stream }, channel.keys.get(key))
+        })
     }
 
     /// Where to ask for the list of models, with each key.
@@ -71,6 +84,11 @@ impl Targets {
     ///
     /// As of [`Targets::new`].
     pub fn lists(&self) -> Result<Vec<Arc<Target>>, InvalidTarget> {
-        (0..self.keys().len()).map(|key| self.prepare(key, Operation::ListModels)).collect()
+        let keys: Vec<Option<&Secret>> = match self.channel.keys.as_slice() {
+            [] => vec![None],
+            keys => keys.iter().map(Some).collect(),
+        };
+        let list = |key: Option<&Secret>| Target::new(&self.channel, Operation::ListModels, key).map(Arc::new);
+        keys.into_iter().map(list).collect()
     }
 }

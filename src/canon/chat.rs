@@ -48,6 +48,26 @@ impl<'a> ChatRequest<'a> {
     pub fn extra(&self, name: &str) -> Option<&Json<'a>> {
         self.extra.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
+
+    /// Where the bytes of every image, sound and document are, results of tools included.
+    pub fn sources_mut(&mut self) -> Vec<&mut Source<'a>> {
+        fn collect<'s, 'a>(blocks: &'s mut [Block<'a>], sources: &mut Vec<&'s mut Source<'a>>) {
+            for block in blocks {
+                match &mut block.content {
+                    Content::Image { source, .. } | Content::Audio { source } | Content::File { source, .. } => {
+                        sources.push(source);
+                    }
+                    Content::ToolResult(result) => collect(&mut result.parts, sources),
+                    _ => {}
+                }
+            }
+        }
+        let mut sources = Vec::new();
+        for turn in &mut self.turns {
+            collect(&mut turn.blocks, &mut sources);
+        }
+        sources
+    }
 }
 
 /// Who speaks.

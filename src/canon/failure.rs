@@ -21,6 +21,8 @@ pub enum Origin {
 /// Whether another attempt makes sense, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
+    /// The same key again: only what was derived from it is refused, and will be renewed.
+    SameKey,
     /// The next key of the same channel: this one is refused, spent or limited.
     Key,
     /// The next channel; this one may be asked again with another key when all others failed.

@@ -80,10 +80,13 @@ fn by_address(url: &Url) -> Inferred {
     let at = |domain: &str| host == domain || host.strip_suffix(domain).is_some_and(|sub| sub.ends_with(['.', '-']));
     let dialect = if at("openrouter.ai") {
         Dialect::OpenRouter
-    } else if path.ends_with("/chat/completions") || path.contains("/v1beta/openai") {
+    } else if path.ends_with("/chat/completions")
+        || path.contains("/v1beta/openai")
+        || path.contains("/compatibility/v1")
+    {
         // Many of the hosts below also offer the OpenAI format; the path says so.
         Dialect::Gpt
-    } else if at("generativelanguage.googleapis.com") || path.ends_with("/v1beta") {
+    } else if at("generativelanguage.googleapis.com") || path.ends_with("/v1beta") || path.ends_with("/v1beta/models") {
         Dialect::Gemini
     } else if at("aiplatform.googleapis.com") || path.contains("google-vertex-ai") {
         Dialect::Vertex
@@ -95,7 +98,7 @@ fn by_address(url: &Url) -> Inferred {
         Dialect::Cloudflare
     } else if at("api.anthropic.com") || path.ends_with("/v1/messages") {
         Dialect::Claude
-    } else if at("api.cohere.com") || at("api.cohere.ai") {
+    } else if at("api.cohere.com") || at("api.cohere.ai") || path.ends_with("/v2/chat") {
         Dialect::Cohere
     } else {
         Dialect::Gpt
@@ -136,6 +139,9 @@ mod tests {
             ("https://api.cloudflare.com/client/v4/accounts/x/ai/run", Dialect::Cloudflare),
             ("https://api.cloudflare.com/client/v4/accounts/x/ai/v1", Dialect::Gpt),
             ("https://api.cohere.com/v1/chat", Dialect::Cohere),
+            ("https://api.cohere.com", Dialect::Cohere),
+            ("http://127.0.0.1:9000/v2/chat", Dialect::Cohere),
+            ("https://api.cohere.ai/compatibility/v1", Dialect::Gpt),
             ("https://notopenrouter.ai/v1", Dialect::Gpt),
         ] {
             assert_eq!(at(url), Inferred::Dialect(dialect), "{url}");

@@ -4,6 +4,7 @@
 //! from one to the other and the only file that knows the YAML crate.
 
 mod client_keys;
+mod cloudflare;
 pub mod diagnostic;
 mod expand;
 mod infer;
@@ -15,18 +16,21 @@ mod resolve;
 pub mod resolved;
 mod rules;
 pub mod secret;
+mod service_account;
 pub mod source;
 mod suggest;
 pub mod table;
 mod typed;
+mod vertex;
 mod vocabulary;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
 pub use resolved::{
-    Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, ModelName, ModelSource, Retries, Rule, RuleTarget,
-    Schedule, TimeLimits,
+    Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, MediaFetch, ModelName, ModelSource, Retries, Rule,
+    RuleTarget, Schedule, TimeLimits, Vertex,
 };
 pub use secret::{Fingerprint, Secret};
+pub use service_account::{ServiceAccount, SigningKey};
 pub use source::{Source, SourceError, find_source, read_file};
 pub use table::table;

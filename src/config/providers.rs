@@ -15,6 +15,7 @@ use super::resolved::{Channel, ChannelId, Dialect, ModelName, ModelSource, TimeL
 use super::secret::Secret;
 use super::suggest::{did_you_mean, quoted};
 use super::typed::{Pairs, Texts, Typed, kind};
+use super::{cloudflare, vertex};
 
 const OFF: &str = "this provider is switched off";
 
@@ -57,8 +58,15 @@ pub(super) fn resolve(
     PROVIDER_PREFERENCES.check(&preferences.others, &place.key("preferences"), report);
 
     let name = name(&raw, place, report);
-    let (dialect, base_url) = address(&raw, place, report);
-    let keys = keys(raw.api, &raw.others, place, around.unset, report);
+    let (dialect, base_url) = address(&raw, place, around.unset, report);
+    let vertex = match dialect {
+        Some(Dialect::Vertex) => vertex::resolve(&raw, base_url.as_ref(), place, around.unset, report),
+        _ => None,
+    };
+    let keys = match dialect {
+        Some(Dialect::Vertex) => Vec::new(),
+        _ => keys(raw.api, &raw.others, place, around.unset, report),
+    };
     let models = raw.model.take("model", place, report).map(|pairs| models(pairs, place, report)).unwrap_or_default();
     let tools = raw.tools.take("tools", place, report).is_none_or(|flag| flag.0);
     let stream_usage =
@@ -66,7 +74,7 @@ pub(super) fn resolve(
 
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
-        (Some(name), Some(dialect), Some(base_url)) if !is_broken && dialect.is_spoken() => Outcome::On(Channel {
+        (Some(name), Some(dialect), Some(base_url)) if !is_broken => Outcome::On(Channel {
             id,
             name: name.into(),
             dialect,
@@ -76,13 +84,9 @@ pub(super) fn resolve(
             tools,
             stream_usage,
             limits: around.limits,
+            vertex: vertex.map(Box::new),
         }),
-        (name, dialect, _) => {
-            if let Some(dialect) = dialect.filter(|dialect| !is_broken && !dialect.is_spoken()) {
-                report.warning(place, format!("speaks {}, which is not available yet; {OFF}", dialect.name()));
-            }
-            Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() }
-        }
+        (name, ..) => Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() },
     }
 }
 
@@ -128,28 +132,32 @@ fn name(raw: &RawProvider, place: &KeyPath, report: &mut Report) -> Option<Strin
 }
 
 /// The dialect and where to send requests.
-fn address(raw: &RawProvider, place: &KeyPath, report: &mut Report) -> (Option<Dialect>, Option<Url>) {
+fn address(raw: &RawProvider, place: &KeyPath, unset: &[Unset], report: &mut Report) -> (Option<Dialect>, Option<Url>) {
     let engine = raw.engine.clone().take("engine", place, report);
     let written = raw.base_url.clone().take("base_url", place, report);
-    let url = written.as_ref().and_then(|text| match parse_url(text.0.trim()) {
-        Ok(url) => {
-            if !url.username().is_empty() || url.password().is_some() {
-                report.warning(
-                    &place.key("base_url"),
-                    "user and password in it are not sent; a key belongs under api".to_owned(),
-                );
+    let url = written.as_ref().and_then(|text| {
+        match parse_url(text.0.trim(), "https://api.openai.com/v1/chat/completions") {
+            Ok(url) => {
+                if !url.username().is_empty() || url.password().is_some() {
+                    report.warning(
+                        &place.key("base_url"),
+                        "user and password in it are not sent; a key belongs under api".to_owned(),
+                    );
+                }
+                Some(url)
             }
-            Some(url)
-        }
-        Err(message) => {
-            report.error(&place.key("base_url"), message);
-            None
+            Err(message) => {
+                report.error(&place.key("base_url"), message);
+                None
+            }
         }
     });
+    let of_an_account = [raw.project_id.is_absent(), raw.private_key.is_absent()].map(|is_absent| !is_absent);
     let dialect = infer(&Signs {
         engine: engine.as_ref().map(|text| text.0.as_str()),
         base_url: url.as_ref(),
-        has_service_account: !raw.project_id.is_absent() && !raw.private_key.is_absent(),
+        // Half of it says enough where nothing else says anything.
+        has_service_account: of_an_account == [true; 2] || (raw.base_url.is_absent() && of_an_account.contains(&true)),
         has_cloudflare_account: !raw.cf_account_id.is_absent(),
     });
     let dialect = match dialect {
@@ -169,24 +177,24 @@ fn address(raw: &RawProvider, place: &KeyPath, report: &mut Report) -> (Option<D
             return (None, url);
         }
     };
-    if raw.base_url.is_absent() {
-        let default = match dialect {
-            Dialect::Vertex => Url::parse("https://aiplatform.googleapis.com/").ok(),
-            Dialect::Cloudflare => Url::parse("https://api.cloudflare.com/").ok(),
-            _ => None,
-        };
-        if default.is_none() {
-            PROVIDER.missing("base_url", &raw.others, place, report);
+    let url = match dialect {
+        Dialect::Vertex if raw.base_url.is_absent() => vertex::default_base_url(),
+        Dialect::Cloudflare => cloudflare::base_url(raw, url, place, unset, report),
+        _ => {
+            if raw.base_url.is_absent() {
+                PROVIDER.missing("base_url", &raw.others, place, report);
+            }
+            url
         }
-        return (Some(dialect), default);
-    }
+    };
     (Some(dialect), url)
 }
 
-fn parse_url(text: &str) -> Result<Url, String> {
-    const EXPECTED: &str = "expected a full address such as https://api.openai.com/v1/chat/completions";
+/// A full address; what to tell the user when it is none. `example` is a good one.
+pub(super) fn parse_url(text: &str, example: &str) -> Result<Url, String> {
+    let expected = format!("expected a full address such as {example}");
     if text.is_empty() {
-        return Err(format!("is empty; {EXPECTED}"));
+        return Err(format!("is empty; {expected}"));
     }
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty()) => {
@@ -194,8 +202,8 @@ fn parse_url(text: &str) -> Result<Url, String> {
         }
         // `api.openai.com:443/v1` reads as a scheme, too, hence not only the errors.
         _ => Err(match without_scheme(text) {
-            Some(url) => format!("{EXPECTED}; did you mean {url}?"),
-            None => EXPECTED.to_owned(),
+            Some(url) => format!("{expected}; did you mean {url}?"),
+            None => expected,
         }),
     }
 }

@@ -31,6 +31,8 @@ pub struct RawConfig {
 pub struct RawPreferences {
     /// Larger request bodies are refused: a number of bytes, `20MB` or `20MiB`.
     pub max_request_body_bytes: Typed<ByteSize>,
+    /// Which addresses of images and documents are fetched: `deny`, `public` or `any`.
+    pub media_fetch: Typed<Text>,
     /// Limit per client key. Not enforced yet.
     pub rate_limit: Typed<Value>,
     /// Everything else.
@@ -55,15 +57,17 @@ pub struct RawProvider {
     /// The wire format, when the address does not tell.
     pub engine: Typed<Text>,
     /// Vertex: the Google Cloud project.
-    pub project_id: Typed<Value>,
+    pub project_id: Typed<Text>,
     /// Vertex: the key of the service account.
-    pub private_key: Typed<Value>,
+    pub private_key: Typed<Text>,
     /// Vertex: the address of the service account.
-    pub client_email: Typed<Value>,
+    pub client_email: Typed<Text>,
+    /// Vertex: where the service account gets its access tokens.
+    pub token_uri: Typed<Text>,
     /// Vertex: one region or several.
-    pub region: Typed<Value>,
+    pub region: Typed<Texts>,
     /// Cloudflare Workers AI: the account.
-    pub cf_account_id: Typed<Value>,
+    pub cf_account_id: Typed<Text>,
     /// Amazon Bedrock: the access key.
     pub aws_access_key: Typed<Value>,
     /// Amazon Bedrock: the secret key.
@@ -157,7 +161,7 @@ pub const TOP: Vocabulary = Vocabulary {
 
 /// Keys of `preferences` at the top.
 pub const PREFERENCES: Vocabulary = Vocabulary {
-    used: &["max_request_body_bytes", "rate_limit"],
+    used: &["max_request_body_bytes", "media_fetch", "rate_limit"],
     without_effect: &[
         "model_timeout",
         "timeout_policy",
@@ -167,7 +171,11 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "proxy",
         "model_price",
     ],
-    synonyms: &[("max_body_size", "max_request_body_bytes"), ("timeout", "model_timeout")],
+    synonyms: &[
+        ("max_body_size", "max_request_body_bytes"),
+        ("image_fetch", "media_fetch"),
+        ("timeout", "model_timeout"),
+    ],
 };
 
 /// Keys of one entry of `providers`.
@@ -182,6 +190,7 @@ pub const PROVIDER: Vocabulary = Vocabulary {
         "project_id",
         "private_key",
         "client_email",
+        "token_uri",
         "region",
         "cf_account_id",
         "aws_access_key",
@@ -219,6 +228,9 @@ pub const PROVIDER: Vocabulary = Vocabulary {
         ("tool", "tools"),
         ("note", "notes"),
         ("email", "client_email"),
+        ("project", "project_id"),
+        ("regions", "region"),
+        ("location", "region"),
         ("account_id", "cf_account_id"),
     ],
 };

@@ -12,9 +12,10 @@ use super::expand::Unset;
 use super::path::KeyPath;
 use super::providers::{self, Outcome, Surroundings, section};
 use super::raw::{PREFERENCES, RawConfig, RawPreferences, TOP};
-use super::resolved::{ChannelId, Config, TimeLimits};
+use super::resolved::{ChannelId, Config, MediaFetch, TimeLimits};
 use super::rules::Catalogue;
-use super::typed::kind;
+use super::suggest::{did_you_mean, quoted};
+use super::typed::{Text, Typed, kind};
 
 const DEFAULT_MAX_REQUEST_BODY_BYTES: usize = 32 << 20;
 
@@ -40,6 +41,7 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         .max_request_body_bytes
         .take("max_request_body_bytes", &place, report)
         .map_or(DEFAULT_MAX_REQUEST_BODY_BYTES, |size| size.0);
+    let media_fetch = media_fetch(preferences.media_fetch, &place, report);
 
     let around = Surroundings { unset, limits: TimeLimits::with_patience(patience) };
     let place = top.key("providers");
@@ -69,7 +71,25 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         channels,
         client_keys,
         max_request_body_bytes,
+        media_fetch,
     })
+}
+
+/// What is fetched. A mistake must not open more than was meant, so nothing is.
+fn media_fetch(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> MediaFetch {
+    if written.is_absent() {
+        return MediaFetch::Public;
+    }
+    let Some(Text(text)) = written.take("media_fetch", place, report) else { return MediaFetch::Deny };
+    let word = text.trim().to_lowercase();
+    if let Some((choice, _)) = MediaFetch::ALL.iter().find(|(_, name)| *name == word) {
+        return *choice;
+    }
+    let names = MediaFetch::ALL.map(|(_, name)| name);
+    let hint = did_you_mean(&word, names);
+    let message = format!("unknown word {}{hint} (there are {}); nothing is fetched", quoted(&text), names.join(", "));
+    report.error(&place.key("media_fetch"), message);
+    MediaFetch::Deny
 }
 
 /// The entries of a list at the top.

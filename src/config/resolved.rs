@@ -10,6 +10,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::secret::{Fingerprint, Secret};
+use super::service_account::ServiceAccount;
 
 /// A whole, valid configuration.
 pub struct Config {
@@ -19,6 +20,26 @@ pub struct Config {
     pub client_keys: ClientKeys,
     /// Largest request body that is read, in bytes; above it the answer is 413.
     pub max_request_body_bytes: usize,
+    /// What the gateway fetches for upstreams that take images and documents as bytes only.
+    pub media_fetch: MediaFetch,
+}
+
+/// `media_fetch`: which addresses of images and documents the gateway fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaFetch {
+    /// None.
+    Deny,
+    /// Those on the public internet.
+    Public,
+    /// Those in private networks as well: whoever has a client key can then reach what the gateway
+    /// can reach.
+    Any,
+}
+
+impl MediaFetch {
+    /// Every choice with its name in the configuration.
+    pub const ALL: [(MediaFetch, &'static str); 3] =
+        [(MediaFetch::Deny, "deny"), (MediaFetch::Public, "public"), (MediaFetch::Any, "any")];
 }
 
 /// One entry of `providers`: where requests can go.
@@ -41,6 +62,16 @@ pub struct Channel {
     pub stream_usage: bool,
     /// The time limits of one attempt.
     pub limits: TimeLimits,
+    /// There for [`Dialect::Vertex`], and for no other.
+    pub vertex: Option<Box<Vertex>>,
+}
+
+/// What a channel of Google Vertex AI has in place of keys.
+pub struct Vertex {
+    /// Who asks.
+    pub account: ServiceAccount,
+    /// `region:`; names of lower case letters, digits and hyphens. Empty: it depends on the model.
+    pub regions: Vec<Arc<str>>,
 }
 
 /// Position of a channel in [`Config::channels`].
@@ -81,11 +112,6 @@ impl Dialect {
     /// Its `engine:` name.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(dialect, _)| *dialect == self).map_or("gpt", |(_, name)| name)
-    }
-
-    /// Whether requests can be sent in this format.
-    pub fn is_spoken(self) -> bool {
-        matches!(self, Dialect::Gpt | Dialect::OpenRouter | Dialect::Claude)
     }
 }
 

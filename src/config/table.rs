@@ -2,24 +2,25 @@
 
 use std::fmt::Write;
 
-use super::resolved::{Channel, ClientKey, Config, ModelSource, Retries, Rule, RuleTarget, Schedule};
+use super::resolved::{Channel, ClientKey, Config, ModelSource, Retries, Rule, RuleTarget, Schedule, Vertex};
 use super::source::without_credentials;
 
 /// All channels and client keys, one a line; models and rules continue on lines of their own.
 pub fn table(config: &Config) -> String {
-    let mut channels = vec![["channel", "dialect", "models", "keys", "base_url"].map(str::to_owned).to_vec()];
+    let mut channels = vec![["channel", "engine", "models", "keys", "address"].map(str::to_owned).to_vec()];
     for channel in &config.channels {
         let names = models(channel);
-        let keys: Vec<String> = channel.keys.iter().map(|key| key.masked()).collect();
-        let keys = if keys.is_empty() { vec!["none".to_owned()] } else { keys };
-        for line in 0..names.len().max(keys.len()) {
+        let keys = keys(channel);
+        let address = address(channel);
+        for line in 0..names.len().max(keys.len()).max(address.len()) {
             let first = |text: String| if line == 0 { text } else { String::new() };
+            let of = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
             channels.push(vec![
                 first(channel.name.to_string()),
                 first(channel.dialect.name().to_owned()),
-                names.get(line).cloned().unwrap_or_default(),
-                keys.get(line).cloned().unwrap_or_default(),
-                first(without_credentials(&channel.base_url)),
+                of(&names),
+                of(&keys),
+                of(&address),
             ]);
         }
     }
@@ -41,6 +42,26 @@ fn models(channel: &Channel) -> Vec<String> {
             })
             .collect(),
     }
+}
+
+fn keys(channel: &Channel) -> Vec<String> {
+    match &channel.vertex {
+        Some(vertex) => vec![vertex.account.client_email.clone()],
+        None if channel.keys.is_empty() => vec!["none".to_owned()],
+        None => channel.keys.iter().map(|key| key.masked()).collect(),
+    }
+}
+
+fn address(channel: &Channel) -> Vec<String> {
+    let mut lines = vec![without_credentials(&channel.base_url)];
+    if let Some(Vertex { account, regions }) = channel.vertex.as_deref() {
+        lines.push(format!("project {}", account.project_id));
+        lines.push(match regions.as_slice() {
+            [] => "regions: as the model has them".to_owned(),
+            regions => format!("regions: {}", regions.join(", ")),
+        });
+    }
+    lines
 }
 
 fn client_rows(key: &ClientKey) -> Vec<Vec<String>> {
@@ -120,11 +141,11 @@ api_keys:
         let table = table(&config);
         assert!(!table.contains("CANARY"), "{table}");
         let expected = "\
-channel  dialect  models                       keys      base_url
-one      gpt      gpt-4o                       sk-CA…aa  https://api.one.example/v1/chat/completions
-                  long-upstream-name -> short  …
-                  third
-second   gpt      (asked for at the upstream)  none      http://localhost:11434/v1
+channel  engine  models                       keys      address
+one      gpt     gpt-4o                       sk-CA…aa  https://api.one.example/v1/chat/completions
+                 long-upstream-name -> short  …
+                 third
+second   gpt     (asked for at the upstream)  none      http://localhost:11434/v1
 
 client key  admin  rules     schedule        retries
 sk-CA…bb    yes    one/*: 3  fixed_priority  at most 2
@@ -132,5 +153,28 @@ sk-CA…bb    yes    one/*: 3  fixed_priority  at most 2
                    all
 ";
         assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn the_table_shows_whose_account_is_used_and_where() {
+        let text = format!(
+            "providers: [{{provider: v, project_id: p-1, client_email: a@p-1.example, model: [m], region: [global, us-east5], \
+             private_key: {:?}}}]\napi_keys: [{{api: sk-client}}]\n",
+            include_str!("../../tests/fixtures/service-account-key.pem")
+        );
+        let expected = "\
+channel  engine  models  keys           address
+v        vertex  m       a@p-1.example  https://aiplatform.googleapis.com/
+                                        project p-1
+                                        regions: global, us-east5
+";
+        for (text, expected) in [
+            (text.clone(), expected.to_owned()),
+            (text.replace("[global, us-east5]", ""), expected.replace("global, us-east5", "as the model has them")),
+        ] {
+            let config = parse(&text, "api.yaml", &|_| None, Duration::from_secs(100)).config.unwrap();
+            let table = table(&config);
+            assert_eq!(table.split("\n\n").next().unwrap(), expected.trim_end());
+        }
     }
 }

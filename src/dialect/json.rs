@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -39,6 +39,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
         }
         json.deserialize_map(Object)
     }
+}
+
+/// A number of tokens. Some servers count in floating point, and some write anything at all; no
+/// reason to refuse an answer.
+pub fn count<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Count {
+        Whole(i64),
+        Fraction(f64),
+        Other(IgnoredAny),
+    }
+    Ok(match Count::deserialize(json)? {
+        Count::Whole(count) => Some(count),
+        Count::Fraction(count) => count.to_string().split('.').next().and_then(|whole| whole.parse().ok()),
+        Count::Other(_) => None,
+    })
 }
 
 /// The text from this byte on.

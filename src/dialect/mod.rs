@@ -8,7 +8,8 @@
 //!
 //! [`Format`] is the table of them. A client speaks `openai_chat`; where its upstream does too,
 //! [`passthrough`] sends the bytes on as they are, otherwise [`translated`] goes through the hub.
-//! [`AnswerStream`] is either.
+//! [`AnswerStream`] is either. What providers say of errors is read in one place for all formats:
+//! [`refusal`].
 
 use crate::canon::{ChatEvent, ChatRequest, Failure};
 
@@ -16,21 +17,25 @@ pub use answer_stream::{AnswerStream, Passed};
 
 pub mod answer_stream;
 pub mod anthropic;
+pub mod cohere;
 pub mod gemini;
 pub mod json;
 pub mod model_list;
 pub mod openai_chat;
 pub mod passthrough;
+pub mod refusal;
 pub mod sse;
 pub mod translated;
 
-/// A wire format of chat requests.
+/// A wire format of upstreams that do not speak like the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenAI chat completions.
-    OpenAiChat,
     /// Anthropic messages, as Anthropic or Vertex AI hosts them.
     Anthropic(anthropic::Host),
+    /// Cohere chat, version 2.
+    CohereV2,
+    /// Cohere chat, version 1.
+    CohereV1,
     /// Gemini's `generateContent`, as the Gemini API or Vertex AI hosts it.
     Gemini(gemini::Host),
 }
@@ -43,8 +48,9 @@ impl Format {
     /// `Untranslatable` when the format cannot say what the request asks for.
     pub fn write_request(self, request: &ChatRequest<'_>, model: &str) -> Result<Vec<u8>, Failure> {
         match self {
-            Self::OpenAiChat => Err(json::untranslatable("a request of the same format is passed on as it is")),
             Self::Anthropic(host) => anthropic::write_request(request, model, host),
+            Self::CohereV2 => cohere::write_v2_request(request, model),
+            Self::CohereV1 => cohere::write_v1_request(request, model),
             Self::Gemini(host) => gemini::write_request(request, model, host),
         }
     }
@@ -56,8 +62,9 @@ impl Format {
     /// The answer is an error, or not an answer at all.
     pub fn read_answer(self, body: &[u8]) -> Result<Vec<ChatEvent<'_>>, Failure> {
         match self {
-            Self::OpenAiChat => Err(json::unreadable("an answer of the same format is passed on as it is")),
             Self::Anthropic(_) => anthropic::read_answer(body),
+            Self::CohereV2 => cohere::read_v2_answer(body),
+            Self::CohereV1 => cohere::read_v1_answer(body),
             Self::Gemini(_) => gemini::read_answer(body),
         }
     }
@@ -65,8 +72,10 @@ impl Format {
     /// A reader of a streamed answer.
     pub fn stream_reader(self) -> Box<dyn StreamReader> {
         match self {
-            Self::OpenAiChat | Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
+            Self::Anthropic(_) => Box::new(anthropic::AnswerReader::default()),
             Self::Gemini(_) => Box::new(gemini::AnswerReader::default()),
+            Self::CohereV2 => Box::new(cohere::V2AnswerReader::default()),
+            Self::CohereV1 => Box::new(cohere::V1AnswerReader::default()),
         }
     }
 
@@ -74,9 +83,9 @@ impl Format {
     /// the bytes behind it have to be sent.
     pub fn takes_url(self, url: &str) -> bool {
         match self {
-            Self::OpenAiChat => true,
             Self::Anthropic(host) => host == anthropic::Host::Anthropic,
             Self::Gemini(_) => gemini::takes_url(url),
+            Self::CohereV2 | Self::CohereV1 => true,
         }
     }
 }

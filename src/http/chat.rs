@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::canon::Failure;
 use crate::dialect::passthrough::ChatRequest;
-use crate::relay::{Account, Answer, Asked};
+use crate::relay::{Account, Answer, Asked, Fetched};
 
 use super::edge::{REQUEST_ID, new_request_id};
 use super::errors::error_response;
@@ -60,6 +60,12 @@ async fn answer(
     let mut chat = ChatRequest::parse(body, text_chars)?;
     account.asks(&chat.model, chat.last_user_text.take());
     let anthropic_beta = request.headers().get("anthropic-beta").cloned();
-    let asked = Asked { request: chat, anthropic_beta, request_id: Arc::clone(request_id) };
+    let asked = Asked {
+        request: chat,
+        anthropic_beta,
+        request_id: Arc::clone(request_id),
+        media_fetch: gateway.config.media_fetch,
+        fetched: Fetched::default(),
+    };
     gateway.relay.chat(Arc::clone(client), asked, account).await
 }

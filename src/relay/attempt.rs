@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::actors::Lease;
 use crate::canon::{Failure, FailureKind, Usage};
 use crate::dialect::AnswerStream;
-use crate::upstream::{self, Body};
+use crate::upstream::{self, Body, Outgoing};
 
 use super::exchange::{Asked, Exchange};
 
@@ -58,8 +58,9 @@ pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
 
 async fn whole(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
     let limits = lease.channel().limits;
+    let outgoing = exchange.outgoing().await?;
     let now = Instant::now();
-    let answer = timeout_at(now + limits.first_event, send(exchange, lease))
+    let answer = timeout_at(now + limits.first_event, upstream::send(lease.target(), outgoing, &limits))
         .await
         .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream did not answer in time"))??;
     let is_complete = answer.body.has_announced_length();
@@ -71,14 +72,16 @@ async fn whole(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure>
 }
 
 async fn stream(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
-    let deadline = Instant::now() + lease.channel().limits.first_event;
-    timeout_at(deadline, begin_stream(exchange, lease))
+    let limits = lease.channel().limits;
+    let outgoing = exchange.outgoing().await?;
+    let deadline = Instant::now() + limits.first_event;
+    timeout_at(deadline, begin_stream(exchange, lease, outgoing))
         .await
         .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream's first event did not come in time"))?
 }
 
-async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
-    let mut answer = send(exchange, lease).await?;
+async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease, outgoing: Outgoing) -> Result<Begun, Failure> {
+    let mut answer = upstream::send(lease.target(), outgoing, &lease.channel().limits).await?;
     let mut chat = exchange.stream();
     let mut held = BytesMut::new();
     let mut is_stream = answer.is_event_stream;
@@ -105,10 +108,6 @@ async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, F
         Some(failure) => Err(failure),
         None => Ok(Begun::Stream { first: held.freeze(), chat: Box::new(chat), body: None }),
     }
-}
-
-async fn send(exchange: &Exchange<'_>, lease: &Lease) -> Result<upstream::Answer, Failure> {
-    upstream::send(lease.target(), exchange.outgoing()?, &lease.channel().limits).await
 }
 
 /// Some servers forget to say that they stream.

@@ -8,11 +8,14 @@ use bytes::Bytes;
 
 use crate::actors::Lease;
 use crate::canon::{ChatEvent, Failure, FailureKind, Usage};
+use crate::config::MediaFetch;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
 use crate::dialect::passthrough::{ChatRequest, Demands};
 use crate::dialect::translated::TranslatedStream;
 use crate::dialect::{AnswerStream, Format, Framing};
 use crate::upstream::Outgoing;
+
+use super::media::Fetched;
 
 /// What a client asks for.
 pub struct Asked {
@@ -22,13 +25,18 @@ pub struct Asked {
     pub anthropic_beta: Option<HeaderValue>,
     /// The `x-request-id` of the answer.
     pub request_id: Arc<str>,
+    /// Which addresses of images and documents may be fetched.
+    pub media_fetch: MediaFetch,
+    /// What was fetched from them.
+    pub fetched: Fetched,
 }
 
 /// What goes to the upstream of a lease, and how to read what comes back.
 pub(super) struct Exchange<'r> {
     asked: &'r Asked,
     demands: Demands<'r>,
-    format: Format,
+    /// What the upstream speaks, if that is not what the client speaks.
+    format: Option<Format>,
 }
 
 impl<'r> Exchange<'r> {
@@ -45,23 +53,24 @@ impl<'r> Exchange<'r> {
     /// # Errors
     ///
     /// The request is wrong, or asks for what the upstream's format cannot say.
-    pub fn outgoing(&self) -> Result<Outgoing, Failure> {
+    pub async fn outgoing(&self) -> Result<Outgoing, Failure> {
         let body = match self.format {
-            Format::OpenAiChat => self.asked.request.for_upstream(self.demands),
-            _ => self.translated()?,
+            None => self.asked.request.for_upstream(self.demands),
+            Some(format) => self.translated(format).await?,
         };
-        let knows_betas = matches!(self.format, Format::Anthropic(_));
+        let knows_betas = matches!(self.format, Some(Format::Anthropic(_)));
         let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
         Ok(Outgoing { body, anthropic_beta })
     }
 
-    fn translated(&self) -> Result<Bytes, Failure> {
+    async fn translated(&self, format: Format) -> Result<Bytes, Failure> {
         let mut request = read_request(self.asked.request.body())?;
         if !self.demands.tools {
             request.tools.clear();
             request.tool_choice = None;
         }
-        self.format.write_request(&request, self.demands.model).map(Bytes::from)
+        self.asked.fetched.bring_in(&mut request, format, self.asked.media_fetch).await?;
+        format.write_request(&request, self.demands.model).map(Bytes::from)
     }
 
     /// A whole answer for the client, and what it used. `is_complete` says that as many bytes came as
@@ -71,14 +80,14 @@ impl<'r> Exchange<'r> {
     ///
     /// It is an error, or no answer.
     pub fn read_answer(&self, body: Bytes, is_complete: bool) -> Result<(Bytes, Option<Usage>), Failure> {
-        if self.format == Format::OpenAiChat {
+        let Some(format) = self.format else {
             let usage = openai_chat::read_answer(&body, is_complete)?;
             return Ok((body, usage));
-        }
+        };
         if body.trim_ascii().is_empty() {
             return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
         }
-        let events = self.format.read_answer(&body)?;
+        let events = format.read_answer(&body)?;
         let usage = events.iter().rev().find_map(|event| match event {
             ChatEvent::Usage(usage) => Some(*usage),
             _ => None,
@@ -89,8 +98,8 @@ impl<'r> Exchange<'r> {
     /// The reader of a streamed answer.
     pub fn stream(&self) -> AnswerStream {
         match self.format {
-            Format::OpenAiChat => AnswerStream::Passed(self.asked.request.answer_stream(self.demands)),
-            format => {
+            None => AnswerStream::Passed(self.asked.request.answer_stream(self.demands)),
+            Some(format) => {
                 AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.asked.request.wants_usage))
             }
         }
@@ -98,7 +107,7 @@ impl<'r> Exchange<'r> {
 
     /// Whether a stream of this format is one of JSON values and not of server-sent events.
     pub fn streams_lines(&self) -> bool {
-        self.format != Format::OpenAiChat && self.format.stream_reader().framing() == Framing::Lines
+        self.format.is_some_and(|format| format.stream_reader().framing() == Framing::Lines)
     }
 
     fn head(&self) -> AnswerHead {

@@ -48,7 +48,7 @@ impl Relay {
             match attempt(&asked, &lease).await {
                 Ok(begun) => return Ok(deliver(begun, lease, account)),
                 Err(failure) => {
-                    let next = failure.kind.next();
+                    let next = lease.next_after(&failure);
                     log::warn!(
                         "request {}: channel {} failed: {:?}, status {:?}",
                         account.request_id(),
@@ -58,7 +58,7 @@ impl Relay {
                     );
                     account.failed();
                     ticket.failed(&lease, next);
-                    lease.settle(Outcome::Failed(failure.kind));
+                    lease.failed(&failure);
                     if next == Next::Stop {
                         return Err(failure);
                     }

@@ -8,9 +8,11 @@ mod account;
 mod attempt;
 mod exchange;
 mod journey;
+mod media;
 mod stream;
 
 pub use account::Account;
 pub use exchange::Asked;
 pub use journey::{Answer, Relay};
+pub use media::Fetched;
 pub use stream::EventStream;

@@ -1,13 +1,15 @@
 //! Pure decision logic: which channels may answer a request, in what order, with which key.
 //!
 //! Nothing in here knows a clock, a socket or an actor. The Router actor holds a [`Switchboard`],
-//! each ProviderActor a [`KeyRing`].
+//! each ProviderActor a [`KeyRing`] or [`Regions`].
 
 mod key_ring;
 mod plan;
+mod regions;
 mod rules;
 mod switchboard;
 
 pub use key_ring::KeyRing;
 pub use plan::{Attempted, Candidate, Plan};
+pub use regions::Regions;
 pub use switchboard::Switchboard;

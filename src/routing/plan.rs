@@ -23,7 +23,7 @@ pub struct Candidate {
 pub struct Attempted {
     /// The channel it went to.
     pub channel: ChannelId,
-    /// The key it used, by its position in the channel's ring.
+    /// The key or the region it used, by its position in the channel's ring.
     pub key: usize,
     /// What its failure says about the next attempt.
     pub next: Next,
@@ -37,6 +37,13 @@ pub struct Plan {
     at: usize,
     /// How many candidates in a row have declined.
     declined: usize,
+}
+
+impl Attempted {
+    /// Whether it shows that this key of this channel is of no more use for the request.
+    pub fn spent(&self, channel: ChannelId, key: usize) -> bool {
+        self.channel == channel && self.key == key && self.next != Next::SameKey
+    }
 }
 
 impl Plan {
@@ -69,7 +76,7 @@ impl Plan {
     /// Goes on after a failed attempt at the current candidate.
     pub fn failed(&mut self, next: Next) {
         self.declined = 0;
-        if next != Next::Key {
+        if !matches!(next, Next::Key | Next::SameKey) {
             self.step();
         }
     }
@@ -126,6 +133,16 @@ mod tests {
         let mut plan = plan(2, 0);
         plan.failed(Next::Key);
         assert_eq!(now(&plan), Some(0));
+    }
+
+    #[test]
+    fn a_key_that_is_to_be_tried_again_is_not_spent() {
+        let mut plan = plan(2, 0);
+        plan.failed(Next::SameKey);
+        assert_eq!(now(&plan), Some(0));
+        assert!(!attempted(0, Next::SameKey).spent(ChannelId(0), 0));
+        assert!(attempted(0, Next::Key).spent(ChannelId(0), 0));
+        assert!(!attempted(0, Next::Key).spent(ChannelId(1), 0) && !attempted(0, Next::Key).spent(ChannelId(0), 1));
     }
 
     #[test]

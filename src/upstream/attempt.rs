@@ -1,22 +1,21 @@
 //! One attempt at one upstream, up to the head of its answer.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
+use awc::http::Version;
 use awc::http::header::{self, HeaderValue};
-use awc::http::{StatusCode, Version};
 use bytes::Bytes;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::TimeLimits;
-use crate::dialect::openai_chat::read_error;
+use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
 use super::client::post_request;
@@ -69,15 +68,9 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
     let status = response.status();
     let length = content_length(&response);
     if !status.is_success() {
-        let retry_after = retry_after(&response);
-        let said = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
-        return Err(refused(status, &said, retry_after));
+        return Err(refused(response, length, limits, target.advice()).await);
     }
-    if length.is_none()
-        && !response.headers().contains_key(header::TRANSFER_ENCODING)
-        && response.version() != Version::HTTP_10
-    {
-        // awc reads no body that only the end of the connection delimits.
+    if !has_readable_end(&response) {
         let message =
             "the upstream's answer has neither a Content-Length nor chunks; its server has to send one of them";
         return Err(Failure::new(FailureKind::UnreadableAnswer, message));
@@ -123,11 +116,12 @@ pub(super) fn content_length(response: &ClientResponse) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `retry-after-ms`, as OpenAI sends it, or `retry-after` in seconds.
-fn retry_after(response: &ClientResponse) -> Option<Duration> {
-    let number = |name| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// Whether the body can be read: awc reads none that only the end of the connection delimits.
+pub(super) fn has_readable_end(response: &ClientResponse) -> bool {
+    let headers = response.headers();
+    headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING)
+        || response.version() == Version::HTTP_10
 }
 
 /// What an error of the client library means for the request.
@@ -156,42 +150,18 @@ pub(super) fn not_answered(error: &SendRequestError) -> Failure {
     Failure::new(kind, message)
 }
 
-/// What an answer that is no success means for the request.
-fn refused(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Failure {
-    let said = read_error(body);
-    let names_our_key =
-        said.message.as_deref().is_some_and(blames_the_key) || said.code.as_deref() == Some("invalid_api_key");
-    let kind = match status.as_u16() {
-        401..=403 => FailureKind::KeyRefused,
-        400 if names_our_key => FailureKind::KeyRefused,
-        400 if said.code.as_deref() == Some("model_not_found") => FailureKind::UpstreamNotFound,
-        400 | 413 | 422 => FailureKind::Rejected,
-        404 => FailureKind::UpstreamNotFound,
-        429 => FailureKind::RateLimited,
-        _ => FailureKind::UpstreamStatus,
-    };
-    let message = match (kind, said.message) {
-        // Its text may well repeat a part of the key.
-        (FailureKind::KeyRefused, _) => {
-            format!("the upstream refused the gateway's key with status {}; check this channel's api", status.as_u16())
-        }
-        (_, Some(message)) => message,
-        (_, None) => format!("the upstream answered with status {} and no message", status.as_u16()),
-    };
-    Failure {
-        upstream_status: Some(status.as_u16()),
-        upstream_code: said.code.filter(|_| kind != FailureKind::KeyRefused),
-        upstream_type: said.kind.filter(|_| kind != FailureKind::KeyRefused),
-        param: said.param.filter(|_| kind == FailureKind::Rejected).map(Cow::Owned),
-        retry_after,
-        ..Failure::new(kind, message)
-    }
-}
-
-/// Some providers answer 400 to a wrong key.
-fn blames_the_key(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    ["api key not valid", "invalid api key", "incorrect api key", "api key expired", "api_key_invalid"]
-        .iter()
-        .any(|phrase| message.contains(phrase))
+/// What an answer that is no success means for the request. `advice` is for a refused key.
+async fn refused(response: ClientResponse, length: Option<u64>, limits: &TimeLimits, advice: &str) -> Failure {
+    let status = response.status().as_u16();
+    let header = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let (retry_after, retry_after_ms) = (header("retry-after"), header("retry-after-ms"));
+    let body = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
+    refusal(&Said {
+        status,
+        retry_after: retry_after.as_deref(),
+        retry_after_ms: retry_after_ms.as_deref(),
+        body: &body,
+        advice,
+        now_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+    })
 }

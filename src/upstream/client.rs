@@ -35,6 +35,9 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// ordinary size. Beyond it they are prepared anew.
 const MAX_PREPARED: usize = 4096;
 
+/// What the gateway calls itself.
+pub(super) const USER_AGENT: &str = concat!("uni-api/", env!("CARGO_PKG_VERSION"));
+
 thread_local! {
     static CLIENT: OnceCell<Client> = const { OnceCell::new() };
     static PREPARED: RefCell<HashMap<u64, FrozenClientRequest>> = RefCell::new(HashMap::new());
@@ -48,7 +51,9 @@ pub fn install_crypto() {
 
 /// The client of this thread.
 pub(super) fn client(connect_limit: Duration) -> Client {
-    CLIENT.with(|client| client.get_or_init(|| build(connect_limit)).clone())
+    CLIENT.with(|client| {
+        client.get_or_init(|| build(Connector::new(Resolver::default()).service(), connect_limit)).clone()
+    })
 }
 
 /// The request head of a POST to this target, built once per thread.
@@ -62,7 +67,7 @@ pub(super) fn post_request(
     let mut request = client(connect_limit)
         .post(target.uri.clone())
         .insert_header((header::CONTENT_TYPE, "application/json"))
-        .insert_header((header::USER_AGENT, concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
+        .insert_header((header::USER_AGENT, USER_AGENT));
     if let Some(host) = host(&target.uri) {
         request = request.insert_header((header::HOST, host));
     }
@@ -87,9 +92,13 @@ fn host(uri: &Uri) -> Option<String> {
     })
 }
 
-fn build(connect_limit: Duration) -> Client {
+/// A client whose connections `connector` opens.
+pub(super) fn build<S>(connector: S, connect_limit: Duration) -> Client
+where
+    S: Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError> + Clone + 'static,
+{
     let connector = awc::Connector::new()
-        .connector(NoDelay(Connector::new(Resolver::default()).service()))
+        .connector(NoDelay(connector))
         .rustls_0_23(tls_config())
         .limit(0)
         .timeout(connect_limit)

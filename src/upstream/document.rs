@@ -12,7 +12,7 @@ use crate::dialect::model_list::read_model_list;
 
 use super::attempt::{content_length, not_answered};
 use super::body::Body;
-use super::client::client;
+use super::client::{USER_AGENT, client};
 use super::target::Target;
 
 /// A document must be there within this time.
@@ -51,7 +51,7 @@ pub async fn fetch_text(url: &Url) -> Result<String, Failure> {
 }
 
 async fn get(request: awc::ClientRequest, limits: &TimeLimits) -> Result<bytes::Bytes, Failure> {
-    let request = request.insert_header((header::USER_AGENT, concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
+    let request = request.insert_header((header::USER_AGENT, USER_AGENT));
     let document = async {
         let response = request.send().await.map_err(|error| not_answered(&error))?;
         let status = response.status();

@@ -21,7 +21,8 @@ pub struct Target {
     pub(super) id: u64,
     pub(super) uri: Uri,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    format: Format,
+    format: Option<Format>,
+    auth: Auth,
     /// The key, to be erased from whatever the upstream says.
     secret: Option<Secret>,
 }
@@ -56,10 +57,10 @@ impl Target {
     ///
     /// The URL or the key cannot be put on the wire.
     pub fn at(url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        Self::on(Route { url, format: Format::OpenAiChat, auth: Auth::Bearer, headers: &[] }, key)
+        Self::on(Route { url, format: None, auth: Auth::Bearer, headers: &[] }, key)
     }
 
-    fn on(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+    pub(super) fn on(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let Route { mut url, format, auth, headers } = route;
         // awc would not send them, and an address without them can go into a log.
@@ -71,18 +72,30 @@ impl Target {
         if let Some(key) = key {
             headers.push(shown(key, auth)?);
         }
-        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, format, secret: key.cloned() })
+        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, format, auth, secret: key.cloned() })
     }
 
-    /// The wire format that is spoken there.
-    pub fn format(&self) -> Format {
+    /// What to check when the key is refused there.
+    pub(super) fn advice(&self) -> &'static str {
+        match self.auth {
+            Auth::AccessToken => {
+                "check that the service account has the role Vertex AI User, and that its project may use the model"
+            }
+            _ => "check this channel's api",
+        }
+    }
+
+    /// The wire format that is spoken there; `None` is the client's own.
+    pub fn format(&self) -> Option<Format> {
         self.format
     }
 }
 
 fn shown(key: &Secret, auth: Auth) -> Result<(HeaderName, HeaderValue), InvalidTarget> {
     let (name, value) = match auth {
-        Auth::Bearer => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", key.expose()))),
+        Auth::Bearer | Auth::AccessToken => {
+            (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", key.expose())))
+        }
         Auth::Header(name) => (HeaderName::from_static(name), HeaderValue::from_str(key.expose())),
     };
     let mut value = value.map_err(|_| InvalidTarget::Key)?;

@@ -56,18 +56,6 @@ pub(super) fn endpoint_url(base: &Url, endpoint: &str) -> Url {
     url
 }
 
-/// The URL behind a version root, where the base may also be the bare host, or name one of the
-/// endpoints there already.
-pub(super) fn versioned_url(base: &Url, version: &str, known: &[&str], endpoint: &str) -> Url {
-    let path = base.path().trim_matches('/');
-    let root = known.iter().find_map(|known| path.strip_suffix(known)).unwrap_or(path).trim_end_matches('/');
-    let root = if root.is_empty() { version } else { root };
-    let mut url = base.clone();
-    url.set_fragment(None);
-    url.set_path(&format!("/{root}/{endpoint}"));
-    url
-}
-
 /// The path up to its version, such as `api/v1`; without one, `v1`.
 fn version_root(path: &str) -> &str {
     let mut end = 0;

@@ -58,6 +58,29 @@ async fn a_refused_upstream_key_is_not_blamed_on_the_client() {
 }
 
 #[actix_web::test]
+async fn a_spent_balance_is_told_as_such_whatever_its_status() {
+    for status in [400, 402, 403, 429] {
+        let answer = verdict([Reply::error(status, "Your credit balance is too low")]).await;
+        assert_eq!(answer.status, if status == 402 { 402 } else { 429 });
+        assert_eq!(answer.json()["error"]["code"], "insufficient_quota");
+        assert_eq!(answer.json()["message"], "a: Your credit balance is too low");
+    }
+}
+
+#[actix_web::test]
+async fn a_prompt_that_is_too_long_is_told_in_one_way_and_not_tried_elsewhere() {
+    let too_long =
+        json!({"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long"}});
+    let (first, second) = (FakeUpstream::in_turn([Reply::json(400, too_long)]).await, FakeUpstream::start().await);
+    let gateway = Setup::new([channel("a", &first), channel("b", &second)]).fixed_priority().start().await;
+    let answer = gateway.ask(&hello()).await;
+    assert_eq!((answer.status, &answer.json()["message"]), (400, &json!("prompt is too long")));
+    assert_eq!(answer.json()["error"]["code"], "context_length_exceeded");
+    assert!(second.received().is_empty());
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn an_error_with_a_status_of_success_is_passed_on_as_an_error() {
     let error = json!({"error": {"message": "out of credit", "code": "insufficient_quota"}});
     let answer = verdict([Reply::json(200, error)]).await;
@@ -113,6 +136,10 @@ async fn the_time_to_come_back_is_passed_on() {
         let answer = verdict([Reply::error(429, "slow down").header(name, value)]).await;
         assert_eq!((answer.status, answer.header("retry-after")), (429, Some(seconds)), "{name}: {value}");
     }
+    let in_words = verdict([Reply::error(429, "Rate limit reached. Please try again in 6.3s.")]).await;
+    assert_eq!(in_words.header("retry-after"), Some("7"));
+    let long_ago = Reply::error(503, "slow down").header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
+    assert_eq!(verdict([long_ago]).await.header("retry-after"), Some("0"));
     assert_eq!(verdict([Reply::error(429, "slow down")]).await.header("retry-after"), None);
     let nonsense = Reply::error(503, "slow down").header("retry-after", "-1e300");
     assert_eq!(verdict([nonsense]).await.header("retry-after"), None);

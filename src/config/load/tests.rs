@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::resolved::*;
 
+mod accounts;
+
 const PATIENCE: Duration = Duration::from_secs(100);
 
 fn load_with(text: &str, env: &[(&str, &str)]) -> Loaded {
@@ -59,7 +61,7 @@ fn the_minimal_file_has_sensible_defaults() {
     let loaded = load(MINIMAL);
     assert_eq!(loaded.lines(), [""; 0]);
     let config = loaded.config();
-    assert_eq!(config.max_request_body_bytes, 32 << 20);
+    assert_eq!((config.max_request_body_bytes, config.media_fetch), (32 << 20, MediaFetch::Public));
     let channel = &config.channels[0];
     assert_eq!((&*channel.name, channel.dialect, channel.keys.len()), ("p", Dialect::Gpt, 1));
     assert!(channel.tools && channel.stream_usage && matches!(channel.models, ModelSource::Discovered));
@@ -149,7 +151,7 @@ api_keys:
   - {key: sk-CANARY22}
   - {api: {sk-CANARY23: x}}
   - sk-CANARY24
-preferences: {max_request_body_bytes: sk-CANARY25}
+preferences: {max_request_body_bytes: sk-CANARY25, media_fetch: sk-CANARY26}
 ";
     let loaded = load(text);
     assert!(loaded.diagnostics.len() > 15);
@@ -225,26 +227,13 @@ fn numbers_are_names_and_keys() {
 }
 
 #[test]
-fn a_provider_that_speaks_another_dialect_is_switched_off_with_a_warning() {
-    let loaded = with_provider("provider: a\nbase_url: https://api.cohere.com/v1/chat\nmodel: [c]");
+fn a_provider_that_speaks_a_foreign_dialect_is_switched_off_with_a_warning() {
+    let loaded = with_provider("provider: a\nbase_url: https://bedrock-runtime.us-east-1.amazonaws.com\nmodel: [c]");
     assert_eq!(names(&loaded), ["good"]);
     assert_eq!(
         loaded.lines(),
-        [
-            "api.yaml:3:5: warning: providers[1]: speaks cohere, which is not available yet; this provider is switched off"
-        ]
+        ["api.yaml:3:5: warning: providers[1]: speaks aws, which is not available; this provider is switched off"]
     );
-}
-
-#[test]
-fn vertex_and_cloudflare_need_no_address() {
-    for lines in
-        ["provider: v\nproject_id: x\nprivate_key: y\nclient_email: [a b]", "provider: c\ncf_account_id: x\napi: k"]
-    {
-        let loaded = with_provider(lines);
-        assert_eq!(loaded.diagnostics.len(), 1, "{}", loaded.all());
-        loaded.says("not available yet");
-    }
 }
 
 #[test]
@@ -296,6 +285,29 @@ fn the_body_limit_has_units() {
     let loaded = load(&format!("{MINIMAL}preferences: {{max_request_body_bytes: 20MiB, rate_limit: 5/min}}\n"));
     assert_eq!(loaded.config().max_request_body_bytes, 20 << 20);
     loaded.says("warning: preferences.rate_limit: not enforced yet");
+}
+
+#[test]
+fn media_fetch_is_one_of_three_words() {
+    for (word, choice) in
+        [("deny", MediaFetch::Deny), ("Public", MediaFetch::Public), ("ANY", MediaFetch::Any), ("", MediaFetch::Public)]
+    {
+        let loaded = load(&format!("{MINIMAL}preferences: {{media_fetch: {word}}}\n"));
+        assert_eq!((loaded.config().media_fetch, loaded.lines()), (choice, vec![]), "{word}");
+    }
+}
+
+#[test]
+fn a_mistake_in_media_fetch_opens_nothing() {
+    let loaded = load(&format!("{MINIMAL}preferences:\n  media_fetch: pubic\n"));
+    loaded.says(
+        "api.yaml:8:3: error: preferences.media_fetch: unknown word \"pubic\", did you mean \"public\"? (there are \
+         deny, public, any); nothing is fetched",
+    );
+    assert_eq!(loaded.config().media_fetch, MediaFetch::Deny);
+    let loaded = load(&format!("{MINIMAL}preferences: {{media_fetch: [any]}}\n"));
+    loaded.says("preferences.media_fetch: expected a text, found a list");
+    assert_eq!(loaded.config().media_fetch, MediaFetch::Deny);
 }
 
 #[test]
@@ -379,7 +391,7 @@ fn rules_are_not_doubted_while_a_provider_is_discovered() {
 #[test]
 fn rules_that_name_a_provider_that_is_switched_off_say_so() {
     let loaded = load(
-        "providers:\n  - {provider: good, base_url: 'http://h/v1', model: [m]}\n  - {provider: a, base_url: 'https://api.cohere.com/v1/chat', model: [c]}\napi_keys:\n  - {api: k, model: [a/*, c]}\n",
+        "providers:\n  - {provider: good, base_url: 'http://h/v1', model: [m]}\n  - {provider: a, base_url: 'https://bedrock.amazonaws.com', model: [c]}\napi_keys:\n  - {api: k, model: [a/*, c]}\n",
     );
     loaded.says("the provider \"a\" is switched off");
     loaded.says("\"c\" is only listed by providers that are switched off");

@@ -162,11 +162,25 @@ fn continued(arguments: Arguments, piece: Text<'_>) -> Option<ChatEvent<'_>> {
     }
 }
 
-/// The call that stands for a JSON answer is none.
-fn finished(word: &str, json_answer: bool) -> FinishReason {
-    match finish_reason(word) {
-        FinishReason::ToolCalls if json_answer => FinishReason::Stop,
-        reason => reason,
+/// What the client's tools and the tool that stands for a JSON answer were called for.
+#[derive(Clone, Copy, Default)]
+struct Called {
+    tools: bool,
+    json_answer: bool,
+}
+
+impl Called {
+    fn add(&mut self, arguments: Arguments) {
+        self.tools |= arguments == Arguments::OfCall;
+        self.json_answer |= arguments == Arguments::AreText;
+    }
+
+    /// A JSON answer is no call that waits for a result.
+    fn finished(self, word: &str) -> FinishReason {
+        match finish_reason(word) {
+            FinishReason::ToolCalls if self.json_answer && !self.tools => FinishReason::Stop,
+            reason => reason,
+        }
     }
 }
 
@@ -194,14 +208,14 @@ pub fn read_answer(body: &[u8]) -> Result<Vec<ChatEvent<'_>>, Failure> {
         return Err(unreadable("the upstream's answer has no content; is base_url an Anthropic messages endpoint?"));
     };
     let mut events = Vec::with_capacity(2 * content.len() + 2);
-    let mut json_answer = false;
+    let mut called = Called::default();
     for mut block in content {
         let input = Text::Borrowed(block.input.take().map_or("{}", RawValue::get));
         let arguments = begin(block, &mut events);
-        json_answer |= arguments == Arguments::AreText;
+        called.add(arguments);
         events.extend(continued(arguments, input));
     }
-    let reason = answer.stop_reason.map_or(FinishReason::Stop, |Str(word)| finished(&word, json_answer));
+    let reason = answer.stop_reason.map_or(FinishReason::Stop, |Str(word)| called.finished(&word));
     events.extend(answer.usage.map(|usage| ChatEvent::Usage(usage.usage())));
     events.push(ChatEvent::Finish(reason));
     Ok(events)
@@ -212,7 +226,7 @@ pub fn read_answer(body: &[u8]) -> Result<Vec<ChatEvent<'_>>, Failure> {
 pub struct AnswerReader {
     usage: WireUsage,
     arguments: Arguments,
-    json_answer: bool,
+    called: Called,
     is_over: bool,
 }
 
@@ -267,7 +281,7 @@ impl StreamReader for AnswerReader {
             "content_block_start" => {
                 let Some(block) = event.content_block else { return Ok(()) };
                 self.arguments = begin(block, events);
-                self.json_answer |= self.arguments == Arguments::AreText;
+                self.called.add(self.arguments);
             }
             "content_block_stop" => self.arguments = Arguments::Ignored,
             "message_start" => {
@@ -280,7 +294,7 @@ impl StreamReader for AnswerReader {
                     events.push(ChatEvent::Usage(self.usage.usage()));
                 }
                 let reason = event.delta.and_then(|delta| delta.stop_reason);
-                events.extend(reason.map(|Str(word)| ChatEvent::Finish(finished(&word, self.json_answer))));
+                events.extend(reason.map(|Str(word)| ChatEvent::Finish(self.called.finished(&word))));
             }
             "message_stop" => self.is_over = true,
             "error" => {

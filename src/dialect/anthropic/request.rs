@@ -86,11 +86,17 @@ pub fn write_request(request: &ChatRequest<'_>, model: &str, host: Host) -> Resu
             format = Some(json!({ "type": "json_schema", "schema": schema }));
         }
         Some(ResponseFormat::JsonSchema { schema: Some(schema), description, .. }) => {
-            // With tools of the client beside it, the model chooses between them and the answer.
-            choice = Some(match tools.is_empty() {
-                true => json!({ "type": "tool", "name": JSON_TOOL }),
-                false => json!({ "type": "any" }),
-            });
+            let is_named = choice.as_ref().is_some_and(|choice| choice.get("name").is_some());
+            if tools.is_empty() || request.tool_choice == Some(ToolChoice::None) {
+                choice = Some(json!({ "type": "tool", "name": JSON_TOOL }));
+            } else if !is_named {
+                // With tools of the client beside it, the model chooses between them and the answer.
+                let mut any = json!({ "type": "any" });
+                if let (Value::Object(fields), Some(false)) = (&mut any, request.parallel_tool_calls) {
+                    fields.insert("disable_parallel_tool_use".to_owned(), true.into());
+                }
+                choice = Some(any);
+            }
             let description = description.as_deref().or(Some("Gives the answer to the user."));
             let (input_schema, cache_control) = (Cow::Borrowed(&**schema), None);
             tools.push(WireTool::Function { name: JSON_TOOL, description, input_schema, cache_control });

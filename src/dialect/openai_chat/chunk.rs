@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::canon::{Failure, FailureKind, Usage};
 
-use super::error::error_in_answer;
 use super::usage::WireUsage;
+use crate::dialect::refusal::error_in_answer;
 
 /// What one stream event says, as far as the gateway needs to know.
 #[derive(Debug, Default, PartialEq, Eq)]

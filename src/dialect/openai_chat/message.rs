@@ -107,6 +107,11 @@ struct Part<'a> {
     text: Option<Str<'a>>,
     #[serde(borrow)]
     refusal: Option<Str<'a>>,
+    /// Mistral has a list of parts here, Anthropic a string with its signature beside it.
+    #[serde(borrow)]
+    thinking: Option<&'a RawValue>,
+    #[serde(borrow)]
+    signature: Option<Str<'a>>,
     #[serde(borrow)]
     image_url: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -146,26 +151,37 @@ struct LegacyCalls {
 
 /// Reads `messages` into the turns and the system text of a request.
 pub(super) fn read_messages<'a>(value: &'a RawValue, request: &mut ChatRequest<'a>) -> Result<(), Failure> {
-    let messages: Vec<&RawValue> = field(value, "messages")?;
+    let Ok(messages) = serde_json::from_str::<Vec<Message<'_>>>(value.get()) else {
+        return Err(misplaced(value));
+    };
     let mut legacy = LegacyCalls::default();
     request.turns.reserve(messages.len());
     for (index, message) in messages.into_iter().enumerate() {
-        let place = format!("messages[{index}]");
-        read_message(message, request, &mut legacy).map_err(|failure| Failure {
-            message: format!("{place}: {}", failure.message),
-            param: Some(Cow::Owned(place)),
-            ..failure
-        })?;
+        read_message(message, request, &mut legacy).map_err(|failure| at(index, failure))?;
     }
     Ok(())
 }
 
+fn at(index: usize, failure: Failure) -> Failure {
+    let place = format!("messages[{index}]");
+    Failure { message: format!("{place}: {}", failure.message), param: Some(Cow::Owned(place)), ..failure }
+}
+
+/// Which message is none.
+fn misplaced(value: &RawValue) -> Failure {
+    let messages: Vec<&RawValue> = match field(value, "messages") {
+        Ok(messages) => messages,
+        Err(failure) => return failure,
+    };
+    let wrong = |(index, message): (usize, &RawValue)| Some(at(index, field::<Message<'_>>(message, "message").err()?));
+    messages.into_iter().enumerate().find_map(wrong).unwrap_or_else(|| invalid("\"messages\" must be a list"))
+}
+
 fn read_message<'a>(
-    value: &'a RawValue,
+    message: Message<'a>,
     request: &mut ChatRequest<'a>,
     legacy: &mut LegacyCalls,
 ) -> Result<(), Failure> {
-    let message: Message<'a> = field(value, "message")?;
     let mut blocks = message.content.map(read_content).transpose()?.unwrap_or_default();
     match message.role.0.as_ref() {
         "system" | "developer" => {
@@ -271,6 +287,7 @@ fn thoughts(details: Vec<Detail<'_>>) -> Vec<Block<'_>> {
     let mut open: Option<u64> = None;
     for detail in details {
         let issuer = issuer(&detail);
+        let index = detail.index.unwrap_or(0);
         if let Some(Str(value)) = detail.data {
             open = None;
             // One with the id of a call was put there already.
@@ -283,7 +300,7 @@ fn thoughts(details: Vec<Detail<'_>>) -> Vec<Block<'_>> {
         let signed = detail.signature.map(|Str(value)| Signature { issuer, value });
         let ends = signed.is_some();
         match blocks.last_mut().map(|block| &mut block.content) {
-            Some(Content::Thinking { text, signature }) if open.is_some() && open == detail.index => {
+            Some(Content::Thinking { text, signature }) if open == Some(index) => {
                 if text.is_empty() {
                     *text = piece;
                 } else if !piece.is_empty() {
@@ -293,7 +310,7 @@ fn thoughts(details: Vec<Detail<'_>>) -> Vec<Block<'_>> {
             }
             _ => blocks.push(Content::Thinking { text: piece, signature: signed }.into()),
         }
-        open = if ends { None } else { Some(detail.index.unwrap_or(0)) };
+        open = if ends { None } else { Some(index) };
     }
     blocks
 }
@@ -330,6 +347,10 @@ fn read_content(value: &RawValue) -> Result<Vec<Block<'_>>, Failure> {
                 None => return Err(invalid("a part of type text needs \"text\"")),
             },
             Some("refusal") => Content::Text(part.refusal.unwrap_or_default().0),
+            Some("thinking") => match part.thinking {
+                Some(thought) => read_thought(thought, part.signature)?,
+                None => return Err(invalid("a part of type thinking needs \"thinking\"")),
+            },
             Some("image_url") => match part.image_url {
                 Some(image) => read_image(image)?,
                 None => return Err(invalid("a part of type image_url needs \"image_url\"")),
@@ -350,6 +371,18 @@ fn read_content(value: &RawValue) -> Result<Vec<Block<'_>>, Failure> {
         blocks.push(Block { content, cache: hint });
     }
     Ok(blocks)
+}
+
+fn read_thought<'a>(value: &'a RawValue, signature: Option<Str<'a>>) -> Result<Content<'a>, Failure> {
+    let text = if value.get().starts_with('"') {
+        field::<Str>(value, "thinking")?.0
+    } else {
+        let parts: Vec<Part<'a>> = field(value, "thinking")?;
+        let texts = parts.into_iter().filter_map(|part| part.text);
+        Cow::Owned(texts.fold(String::new(), |text, Str(piece)| text + &piece))
+    };
+    let signature = signature.map(|Str(value)| Signature { issuer: Issuer::Anthropic, value });
+    Ok(Content::Thinking { text, signature })
 }
 
 fn read_image(value: &RawValue) -> Result<Content<'_>, Failure> {

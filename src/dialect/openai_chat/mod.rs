@@ -5,12 +5,15 @@
 
 mod answer;
 mod chunk;
+mod chunk_writer;
 mod error;
 mod message;
 mod request;
 mod usage;
 
-pub use answer::{AnswerHead, ChunkWriter, write_answer};
+pub use super::refusal::error_in_answer;
+pub use answer::{AnswerHead, write_answer};
 pub use chunk::{ChunkFacts, needs_reading, read_answer, read_chunk};
-pub use error::{UpstreamError, error_in_answer, read_error, write_error};
+pub use chunk_writer::ChunkWriter;
+pub use error::write_error;
 pub use request::read_request;

@@ -24,8 +24,8 @@ use super::message::read_messages;
 ///
 /// `InvalidRequest` that names the field, for what OpenAI would refuse as well; `Untranslatable` for
 /// what no other format has.
-pub fn read_request(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
-    let Fields(fields) = parse(body, "the body")?;
+pub fn read_request(body: &str) -> Result<ChatRequest<'_>, Failure> {
+    let Fields(fields) = serde_json::from_str(body).map_err(|_| invalid("the body is no JSON object"))?;
     let mut request = ChatRequest::default();
     for (name, value) in fields {
         if value.get() == "null" {
@@ -61,10 +61,6 @@ pub fn read_request(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
         }
     }
     Ok(request)
-}
-
-fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], what: &str) -> Result<T, Failure> {
-    serde_json::from_slice(json).map_err(|_| invalid(format!("{what} is not what a chat request has there")))
 }
 
 /// The value of a field; a mistake names the field.
@@ -123,12 +119,13 @@ fn read_reasoning(value: &RawValue, reasoning: &mut Reasoning) -> Result<(), Fai
     Ok(())
 }
 
-/// Anthropic's `thinking`.
+/// Anthropic's `thinking`, and Cohere's.
 fn read_thinking(value: &RawValue, reasoning: &mut Reasoning) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Wire<'a> {
         #[serde(borrow, rename = "type")]
         kind: Option<Str<'a>>,
+        #[serde(alias = "token_budget")]
         budget_tokens: Option<u64>,
     }
     let wire: Wire<'_> = field(value, "thinking")?;

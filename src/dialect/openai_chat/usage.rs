@@ -1,9 +1,10 @@
-//! Reads OpenAI's `usage` object.
+//! OpenAI's `usage` object.
 
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::canon::Usage;
+use crate::dialect::json::count;
 
 /// Token counts as OpenAI writes them.
 #[derive(Default, Deserialize)]
@@ -45,23 +46,6 @@ impl From<WireUsage> for Usage {
     }
 }
 
-/// Some servers count in floating point, and some write anything at all; no reason to refuse an
-/// answer.
-fn count<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Count {
-        Whole(i64),
-        Fraction(f64),
-        Other(IgnoredAny),
-    }
-    Ok(match Count::deserialize(json)? {
-        Count::Whole(count) => Some(count),
-        Count::Fraction(count) => count.to_string().split('.').next().and_then(|whole| whole.parse().ok()),
-        Count::Other(_) => None,
-    })
-}
-
 fn details<'de, D: Deserializer<'de>>(json: D) -> Result<Details, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -73,4 +57,46 @@ fn details<'de, D: Deserializer<'de>>(json: D) -> Result<Details, D::Error> {
         Lenient::Details(details) => details,
         Lenient::Other(_) => Details::default(),
     })
+}
+
+/// Token counts as a client gets them. OpenAI has no word for tokens written to a cache; OpenRouter
+/// calls them so.
+#[derive(Serialize)]
+pub(super) struct UsageObject {
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    total_tokens: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Serialize)]
+struct PromptDetails {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_tokens: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: i64,
+}
+
+impl From<&Usage> for UsageObject {
+    fn from(usage: &Usage) -> Self {
+        let (cached_tokens, cache_write_tokens) = (usage.cached_tokens, usage.cache_creation_tokens);
+        let has_details = cached_tokens.is_some() || cache_write_tokens.is_some();
+        Self {
+            prompt_tokens: usage.prompt_tokens.unwrap_or(0),
+            completion_tokens: usage.completion_tokens.unwrap_or(0),
+            total_tokens: usage.total_tokens.unwrap_or(0),
+            prompt_tokens_details: has_details.then_some(PromptDetails { cached_tokens, cache_write_tokens }),
+            completion_tokens_details: usage
+                .reasoning_tokens
+                .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
+        }
+    }
 }

@@ -60,8 +60,9 @@ impl ChatRequest {
     }
 
     /// The body as the client sent it.
-    pub fn body(&self) -> &[u8] {
-        &self.body
+    pub fn body(&self) -> &str {
+        // Checked when it came in; checking again costs less than a type that remembers.
+        simdutf8::basic::from_utf8(&self.body).unwrap_or_default()
     }
 
     /// The body for one upstream; the client's own bytes when nothing has to change.

@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn what_came_before_an_error_is_not_lost() {
         let seen = pass(&mut ChatStream::new(true, 1), [bytes(&[ROLE, TEXT, ERROR, TEXT, DONE])]);
-        assert_eq!(seen, (bytes(&[ROLE, TEXT]), Some(FailureKind::ErrorInAnswer)));
+        assert_eq!(seen, (bytes(&[ROLE, TEXT]), Some(FailureKind::Overloaded)));
     }
 
     #[test]
