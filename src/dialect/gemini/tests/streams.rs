@@ -84,7 +84,7 @@ fn what_came_before_an_error_is_not_lost() {
     let (seen, failure) = whole(ERROR);
     assert!(seen.contains("Once") && !seen.contains("[DONE]"), "{seen}");
     let failure = failure.unwrap();
-    assert_eq!(failure.kind, FailureKind::ErrorInAnswer);
+    assert_eq!(failure.kind, FailureKind::Overloaded);
     assert_eq!(failure.message, "The model is overloaded. Please try again later.");
 }
 
