@@ -272,6 +272,10 @@ impl AnswerReader {
         }
         let first = chunk.candidates.into_iter().flatten().find(|candidate| candidate.index.unwrap_or(0) == 0);
         if let (None, Some(Str(reason))) = (&first, chunk.prompt_feedback.and_then(|feedback| feedback.block_reason)) {
+            if self.has_said {
+                self.finish("SAFETY", events)?;
+                return Ok(true);
+            }
             let message = format!("the provider refuses the prompt ({reason}); change what it says");
             return Err(Failure::new(FailureKind::ContentFiltered, message));
         }

@@ -303,7 +303,7 @@ fn union(form: Form, nodes: Vec<Value>, description: Option<String>, is_nullable
     match (branches.pop(), branches.is_empty()) {
         (Some(Value::Object(mut only)), true) if !(is_nullable && only.contains_key("enum")) => {
             match only.get_mut("type") {
-                Some(name) if is_nullable => *name = json!([name.take(), "null"]),
+                Some(name) if is_nullable && name.is_string() => *name = json!([name.take(), "null"]),
                 _ => {}
             }
             Value::Object(only)

@@ -108,7 +108,7 @@ fn an_answer_that_is_none_is_a_failure() {
         r#"[{"error":{"code":429,"message":"spent","status":"RESOURCE_EXHAUSTED"}}]"#,
     ] {
         let failure = failure(error);
-        assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::ErrorInAnswer, "spent"));
+        assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::RateLimited, "spent"));
     }
     assert_eq!(failure(r#"{"usageMetadata":{}}"#).kind, FailureKind::EmptyAnswer);
     assert_eq!(failure("[]").kind, FailureKind::EmptyAnswer);
@@ -152,7 +152,7 @@ fn what_google_signed_comes_back_to_it() {
     let mut messages = vec![json!({"role": "user", "content": "hi"}), message.take()];
     messages.extend(calls.iter().map(|call| json!({"role": "tool", "tool_call_id": call["id"], "content": "x"})));
     let next = json!({ "model": "m", "messages": messages }).to_string();
-    let sent = FORMAT.write_request(&read_request(next.as_bytes()).unwrap(), "gemini-3-flash-preview").unwrap();
+    let sent = FORMAT.write_request(&read_request(&next).unwrap(), "gemini-3-flash-preview").unwrap();
     let sent: Value = serde_json::from_slice(&sent).unwrap();
     assert_json_snapshot!(sent["contents"]);
 }

@@ -12,7 +12,7 @@ const FLASH_3: &str = "gemini-3-flash-preview";
 
 /// What a client's request becomes.
 fn written_for(body: &str, host: Host, model: &str) -> Result<Value, Failure> {
-    let request = read_request(body.as_bytes())?;
+    let request = read_request(body)?;
     Ok(serde_json::from_slice(&Format::Gemini(host).write_request(&request, model)?).unwrap())
 }
 
@@ -282,7 +282,6 @@ fn formats_say_which_addresses_their_upstream_takes() {
     let takes = |format: Format| (format.takes_url(video), format.takes_url(page));
     assert_eq!(takes(Format::Gemini(Host::AiStudio)), (true, false));
     assert_eq!(takes(Format::Gemini(Host::Vertex)), (true, false));
-    assert_eq!(takes(Format::OpenAiChat), (true, true));
     assert_eq!(takes(Format::Anthropic(AnthropicHost::Anthropic)), (true, true));
     assert_eq!(takes(Format::Anthropic(AnthropicHost::Vertex)), (false, false));
 }

@@ -193,6 +193,9 @@ fn null_makes_nullable() {
     assert_eq!(openapi(&json!({"type": ["null", "string", "integer"]})), of_a_union);
     let json_schema = |schema: Value| cleaned(&raw(&schema), Form::JsonSchema);
     assert_eq!(json_schema(json!({"type": ["string", "null"]})), json!({"type": ["string", "null"]}));
+    let twice = json!({"anyOf": [{"type": ["string", "null"]}, {"type": "null"}]});
+    assert_eq!(json_schema(twice.clone()), json!({"type": ["string", "null"]}));
+    assert_eq!(openapi(&twice), nullable);
     let of_a_union = json!({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]});
     assert_eq!(json_schema(json!({"type": ["null", "string", "integer"]})), of_a_union);
 }

@@ -84,7 +84,7 @@ fn what_came_before_an_error_is_not_lost() {
     let (seen, failure) = whole(ERROR);
     assert!(seen.contains("Once") && !seen.contains("[DONE]"), "{seen}");
     let failure = failure.unwrap();
-    assert_eq!(failure.kind, FailureKind::ErrorInAnswer);
+    assert_eq!(failure.kind, FailureKind::Overloaded);
     assert_eq!(failure.message, "The model is overloaded. Please try again later.");
 }
 
@@ -113,6 +113,14 @@ fn servers_that_end_like_openai_or_finish_every_event_are_understood() {
     assert_eq!(seen.matches(r#""finish_reason":"stop""#).count(), 1);
     assert_eq!(seen.matches("[DONE]").count(), 1);
     assert!(seen.contains(r#"{"content":"b"}"#));
+}
+
+#[test]
+fn a_prompt_that_is_refused_in_the_middle_ends_a_filtered_answer() {
+    let begun = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}]}\n\n";
+    let (seen, failure) = whole(&format!("{begun}data: {{\"promptFeedback\":{{\"blockReason\":\"OTHER\"}}}}\n\n"));
+    assert_eq!(failure, None);
+    assert!(seen.contains(r#""finish_reason":"content_filter""#), "{seen}");
 }
 
 proptest! {
