@@ -336,6 +336,19 @@ pub struct Answer {
     pub usage: Option<Counts>,
 }
 
+impl Answer {
+    /// The same without the ids of calls that the provider gave none; those have to be there all the same.
+    pub fn with_ids_of(mut self, given: &Self) -> Self {
+        for (call, given) in self.calls.iter_mut().zip(&given.calls) {
+            assert!(!call.id.is_empty());
+            if given.id.is_empty() {
+                call.id.clear();
+            }
+        }
+        self
+    }
+}
+
 /// Token counts, in OpenAI's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

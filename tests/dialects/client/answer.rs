@@ -1,5 +1,7 @@
 //! Answers, whole and streamed.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::exchange::{Answer, Counts, Piece, Proof};
@@ -132,13 +134,16 @@ pub fn answer(completion: &Value) -> Answer {
         let arguments = call["function"]["arguments"].as_str().unwrap();
         assert!(!arguments.is_empty(), "arguments have to be JSON");
     }
+    let calls: Vec<_> = message["tool_calls"].as_array().into_iter().flatten().map(call).collect();
+    let ids: BTreeSet<_> = calls.iter().map(|call| &call.id).collect();
+    assert_eq!(ids.len(), calls.len(), "an id twice");
     let string = |value: &Value| text(value).unwrap_or_default();
     Answer {
         text: string(&message["content"]),
         refusal: string(&message["refusal"]),
         thinking: string(&message["reasoning_content"]),
         proofs: message["reasoning_details"].as_array().into_iter().flatten().map(thought).collect(),
-        calls: message["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
+        calls,
         citations: message["annotations"].as_array().into_iter().flatten().map(citation).collect(),
         finish: string(&choice["finish_reason"]),
         usage: completion.get("usage").map(counts),

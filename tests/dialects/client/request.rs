@@ -117,8 +117,8 @@ fn media(Media { kind, place, name }: &Media) -> Value {
         Kind::File => {
             let field = match place.get(..3) {
                 Some("id:") => "file_id",
-                Some("htt") => "file_url",
-                _ => "file_data",
+                Some("dat") => "file_data",
+                _ => "file_url",
             };
             let mut file = json!({ field: place.strip_prefix("id:").unwrap_or(place) });
             put(&mut file, "filename", name.as_deref());

@@ -2,6 +2,7 @@
 
 pub mod anthropic;
 pub mod cohere;
+pub mod gemini;
 
 use serde_json::Value;
 use uni_api::dialect::Format;
@@ -36,7 +37,19 @@ pub struct Native {
 
 /// Every format that is not the client's own.
 pub fn all() -> Vec<Native> {
-    vec![anthropic::PLAIN, anthropic::THINKING, anthropic::VERTEX, cohere::V2, cohere::V2_THINKING, cohere::V1]
+    vec![
+        anthropic::PLAIN,
+        anthropic::THINKING,
+        anthropic::VERTEX,
+        gemini::SECOND,
+        gemini::THIRD,
+        gemini::VERTEX_SECOND,
+        gemini::VERTEX_THIRD,
+        gemini::FIRST_API,
+        cohere::V2,
+        cohere::V2_THINKING,
+        cohere::V1,
+    ]
 }
 
 /// The JSON of each event of a stream.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::client::{Details, answer, completion};
-use crate::native::{Native, anthropic, cohere};
+use crate::native::{Native, anthropic, cohere, gemini};
 use crate::pipe::{answered, cut, streamed};
 
 use super::{Answered, Matter, Recording, Tally, all};
@@ -12,6 +12,8 @@ use super::{Answered, Matter, Recording, Tally, all};
 pub fn native(recording: &Recording) -> Option<Native> {
     match recording.provider.as_str() {
         "anthropic" => Some(anthropic::THINKING),
+        "gemini" => Some(gemini::SECOND),
+        "vertex" => Some(gemini::VERTEX_SECOND),
         "cohere" => Some(cohere::V2),
         _ => None,
     }
@@ -21,14 +23,14 @@ fn check_whole(name: &str, body: &Value, native: &Native) {
     let expected = (native.read_answer)(body);
     let got =
         answer(&answered(&body.to_string(), native.format).unwrap_or_else(|failure| panic!("{name}: {failure:?}")));
-    assert_eq!(got, expected, "{name}");
+    assert_eq!(got.with_ids_of(&expected), expected, "{name}");
 }
 
 fn check_streamed(name: &str, stream: &str, native: &Native) {
     let expected = (native.read_stream)(stream);
     let (bytes, failure) = streamed(cut(stream, []), native.format);
     assert_eq!(failure, None, "{name}");
-    assert_eq!(answer(&completion(&bytes, Details::Joined)), expected, "{name}");
+    assert_eq!(answer(&completion(&bytes, Details::Joined)).with_ids_of(&expected), expected, "{name}");
     // In two pieces, wherever the cut is; and byte by byte.
     let step = stream.len() / 500 + 1;
     for place in (0..stream.len()).step_by(step) {
@@ -51,6 +53,6 @@ fn native_answers_reach_an_openai_client_without_loss() {
     }
     tally.check(
         "answers that an OpenAI client gets without loss",
-        &["anthropic: 4 streamed, 31 whole", "cohere: 3 whole"],
+        &["anthropic: 4 streamed, 31 whole", "cohere: 3 whole", "gemini: 2 streamed, 30 whole", "vertex: 17 whole"],
     );
 }
