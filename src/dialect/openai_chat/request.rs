@@ -67,8 +67,8 @@ pub fn read_request(body: &str) -> Result<ChatRequest<'_>, Failure> {
 pub(super) fn field<'a, T: Deserialize<'a>>(value: &'a RawValue, name: &str) -> Result<T, Failure> {
     serde_json::from_str(value.get()).map_err(|error| {
         let text = error.to_string();
-        // serde's own sentences may repeat the value, up to "expected".
-        let expected = text.split("expected ").nth(1).and_then(|rest| rest.split(" at line").next());
+        // serde's own sentences may repeat the value, up to the last "expected".
+        let expected = text.rsplit_once("expected ").and_then(|(_, rest)| rest.split(" at line").next());
         let reason = expected.map_or_else(
             || "is not what a chat request has there".to_owned(),
             |expected| format!("must be {expected}"),
@@ -285,4 +285,21 @@ fn read_tool_choice(value: &RawValue) -> Result<ToolChoice<'_>, Failure> {
         });
     }
     name(wire.function, wire.name).map(ToolChoice::Function).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_without_the_value() {
+        for (body, told) in [
+            (r#"{"stream":"as expected by my secret"}"#, r#""stream" must be a boolean"#),
+            (r#"{"n":"two"}"#, r#""n" must be u64"#),
+            (r#"{"messages":[{"role":"user","content":true}]}"#, r#"messages[0]: "content" must be a sequence"#),
+        ] {
+            let failure = read_request(body).unwrap_err();
+            assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::InvalidRequest, told), "{body}");
+        }
+    }
 }
