@@ -142,7 +142,8 @@ struct File<'a> {
     filename: Option<Str<'a>>,
 }
 
-/// Calls of clients from before there were ids; their results answer in order.
+/// Calls without ids, as clients had them once and as some servers still make them; their results
+/// answer in order.
 #[derive(Default)]
 struct LegacyCalls {
     made: usize,
@@ -195,12 +196,12 @@ fn read_message<'a>(
         "assistant" => request.turns.push(Turn { role: Role::Assistant, blocks: said(message, blocks, legacy)? }),
         "tool" | "function" => {
             let call_id = match message.tool_call_id {
-                Some(Str(id)) => id,
-                None if message.role.0 == "function" => {
+                Some(Str(id)) if !id.is_empty() => id,
+                None if message.role.0 == "tool" => return Err(invalid("a tool message needs \"tool_call_id\"")),
+                _ => {
                     legacy.answered += 1;
                     legacy_id(legacy.answered)
                 }
-                None => return Err(invalid("a tool message needs \"tool_call_id\"")),
             };
             let name = message.name.map(|Str(name)| name);
             let is_error = message.is_error.unwrap_or(false);

@@ -290,6 +290,7 @@ fn read_tool_choice(value: &RawValue) -> Result<ToolChoice<'_>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canon::Content;
 
     #[test]
     fn a_mistake_is_told_without_the_value() {
@@ -301,5 +302,22 @@ mod tests {
             let failure = read_request(body).unwrap_err();
             assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::InvalidRequest, told), "{body}");
         }
+    }
+
+    #[test]
+    fn calls_without_ids_are_answered_in_their_order() {
+        let body = r#"{"messages":[
+            {"role":"assistant","tool_calls":[{"id":"","function":{"name":"f"}},{"id":"","function":{"name":"g"}}]},
+            {"role":"tool","tool_call_id":"","content":"1"},
+            {"role":"tool","tool_call_id":"","content":"2"}
+        ]}"#;
+        let request = read_request(body).unwrap();
+        let ids = request.turns.iter().flat_map(|turn| &turn.blocks).map(|block| match &block.content {
+            Content::ToolCall(call) => call.id.as_ref(),
+            Content::ToolResult(result) => result.call_id.as_ref(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), ["call_1", "call_2", "call_1", "call_2"]);
+        assert!(read_request(r#"{"messages":[{"role":"tool","content":"1"}]}"#).is_err());
     }
 }
