@@ -131,7 +131,10 @@ fn read_thinking(value: &RawValue, reasoning: &mut Reasoning) -> Result<(), Fail
     let wire: Wire<'_> = field(value, "thinking")?;
     match wire.kind.as_ref().map(|Str(kind)| kind.as_ref()) {
         Some("disabled") => reasoning.effort = Some(Effort::None),
-        Some("adaptive") if reasoning.effort.is_none() => reasoning.effort = Some(Effort::High),
+        // Without a budget, as Cohere and others have it, the model thinks as much as it likes.
+        Some("adaptive" | "enabled") if wire.budget_tokens.is_none() && reasoning.effort.is_none() => {
+            reasoning.effort = Some(Effort::High);
+        }
         _ => reasoning.budget_tokens = wire.budget_tokens.or(reasoning.budget_tokens),
     }
     Ok(())
@@ -302,6 +305,17 @@ mod tests {
             let failure = read_request(body).unwrap_err();
             assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::InvalidRequest, told), "{body}");
         }
+    }
+
+    #[test]
+    fn thinking_needs_no_budget() {
+        let reasoning = |thinking: &str| read_request(&format!(r#"{{"thinking":{thinking}}}"#)).unwrap().reasoning;
+        let effort = |effort| Some(Reasoning { effort: Some(effort), ..Reasoning::default() });
+        assert_eq!(reasoning(r#"{"type":"enabled"}"#), effort(Effort::High));
+        assert_eq!(reasoning(r#"{"type":"adaptive"}"#), effort(Effort::High));
+        assert_eq!(reasoning(r#"{"type":"disabled"}"#), effort(Effort::None));
+        let budget = Some(Reasoning { budget_tokens: Some(9), ..Reasoning::default() });
+        assert_eq!(reasoning(r#"{"type":"enabled","budget_tokens":9}"#), budget);
     }
 
     #[test]
