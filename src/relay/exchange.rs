@@ -21,7 +21,7 @@ use super::media::Fetched;
 pub struct Asked {
     /// The request.
     pub request: ChatRequest,
-    /// Its `anthropic-beta` header.
+    /// Its `anthropic-beta` headers, in one.
     pub anthropic_beta: Option<HeaderValue>,
     /// The `x-request-id` of the answer.
     pub request_id: Arc<str>,
