@@ -15,7 +15,7 @@ use crate::dialect::translated::TranslatedStream;
 use crate::dialect::{AnswerStream, Format, Framing};
 use crate::upstream::Outgoing;
 
-use super::media::Fetched;
+use super::media::{Fetched, bring_in};
 
 /// What a client asks for.
 pub struct Asked {
@@ -69,7 +69,9 @@ impl<'r> Exchange<'r> {
             request.tools.clear();
             request.tool_choice = None;
         }
-        self.asked.fetched.bring_in(&mut request, format, self.asked.media_fetch).await?;
+        self.asked.fetched.fetch_for(&mut request, format, self.asked.media_fetch).await?;
+        let fetched = self.asked.fetched.media();
+        bring_in(&mut request, format, &fetched);
         format.write_request(&request, self.demands.model).map(Bytes::from)
     }
 
