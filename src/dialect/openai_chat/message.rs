@@ -1,6 +1,7 @@
 //! Reads the messages of a chat request.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -218,8 +219,11 @@ fn read_message<'a>(
 /// What the model said: thoughts first, then text, then calls, as every provider orders them.
 fn said<'a>(message: Message<'a>, text: Vec<Block<'a>>, legacy: &mut LegacyCalls) -> Result<Vec<Block<'a>>, Failure> {
     let details = message.reasoning_details.unwrap_or_default();
+    // Of several with the same id, the first one.
+    let of_calls: HashMap<&str, &Detail<'_>> =
+        details.iter().rev().filter_map(|detail| Some((detail.id.as_ref()?.0.as_ref(), detail))).collect();
     let signature_of = |id: &str| {
-        let detail = details.iter().find(|detail| detail.id.as_ref().is_some_and(|Str(own)| own == id))?;
+        let detail = of_calls.get(id)?;
         Some(Signature { issuer: issuer(detail), value: detail.data.clone()?.0 })
     };
     let mut calls = Vec::new();
