@@ -1,6 +1,7 @@
 //! Writes a streamed answer for a client.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canon::{ChatEvent, Usage};
@@ -24,6 +25,39 @@ pub struct ChunkWriter {
     thoughts: usize,
     thinking: bool,
     usage: Option<Usage>,
+}
+
+/// A piece of a thought that will be signed.
+#[derive(Serialize)]
+struct ThoughtDelta<'a> {
+    reasoning_content: &'a str,
+    reasoning_details: [TextDetail<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct TextDetail<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: &'a str,
+    format: &'static str,
+    index: usize,
+}
+
+/// A piece of the arguments of a call.
+#[derive(Serialize)]
+struct ArgumentsDelta<'a> {
+    tool_calls: [ArgumentsOf<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct ArgumentsOf<'a> {
+    index: usize,
+    function: Arguments<'a>,
+}
+
+#[derive(Serialize)]
+struct Arguments<'a> {
+    arguments: &'a str,
 }
 
 impl ChunkWriter {
@@ -66,10 +100,9 @@ impl ChunkWriter {
             ChatEvent::Thinking { text, issuer: None } => self.text_delta("reasoning_content", text),
             ChatEvent::Thinking { text, issuer: Some(issuer) } => {
                 self.thinking = true;
-                let detail = json!({
-                    "type": "reasoning.text", "text": text, "format": format_of(*issuer), "index": self.thoughts,
-                });
-                self.value_delta(&json!({ "reasoning_content": text, "reasoning_details": [detail] }));
+                let detail =
+                    TextDetail { kind: "reasoning.text", text, format: format_of(*issuer), index: self.thoughts };
+                self.value_delta(&ThoughtDelta { reasoning_content: text, reasoning_details: [detail] });
             }
             ChatEvent::Signature(signature) => {
                 let detail = json!({
@@ -154,8 +187,8 @@ impl ChunkWriter {
             return;
         }
         self.has_arguments = true;
-        let index = self.calls - 1;
-        self.value_delta(&json!({ "tool_calls": [{ "index": index, "function": { "arguments": piece } }] }));
+        let call = ArgumentsOf { index: self.calls - 1, function: Arguments { arguments: piece } };
+        self.value_delta(&ArgumentsDelta { tool_calls: [call] });
     }
 
     fn text_delta(&mut self, field: &str, text: &str) {
@@ -168,7 +201,7 @@ impl ChunkWriter {
         self.finish();
     }
 
-    fn value_delta(&mut self, delta: &Value) {
+    fn value_delta(&mut self, delta: &impl Serialize) {
         self.begin();
         self.json(delta);
         self.finish();
@@ -189,8 +222,8 @@ impl ChunkWriter {
         self.out.put(&b",\"finish_reason\":null}]}\n\n"[..]);
     }
 
-    fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
-        // Neither a buffer nor a string or a Value refuses to be written.
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
+        // Neither a buffer nor strings and numbers refuse to be written.
         let _ = serde_json::to_writer((&mut self.out).writer(), value);
     }
 }
