@@ -89,7 +89,12 @@ pub fn events(mut block: &[u8]) -> impl Iterator<Item = Event<'_>> {
             if let Some(value) = field(line, b"data") {
                 data = Some(match data {
                     None => Cow::Borrowed(value),
-                    Some(before) => Cow::Owned([&before, value].join(&b'\n')),
+                    Some(before) => {
+                        let mut joined = before.into_owned();
+                        joined.push(b'\n');
+                        joined.extend_from_slice(value);
+                        Cow::Owned(joined)
+                    }
                 });
             }
         }

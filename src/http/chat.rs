@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::canon::Failure;
@@ -59,7 +59,7 @@ async fn answer(
     let text_chars = if gateway.relay.stats.is_enabled() { STATS_TEXT_CHARS } else { 0 };
     let mut chat = ChatRequest::parse(body, text_chars)?;
     account.asks(&chat.model, chat.last_user_text.take());
-    let anthropic_beta = request.headers().get("anthropic-beta").cloned();
+    let anthropic_beta = features_in_beta(request.headers());
     let asked = Asked {
         request: chat,
         anthropic_beta,
@@ -68,4 +68,10 @@ async fn answer(
         fetched: Fetched::default(),
     };
     gateway.relay.chat(Arc::clone(client), asked, account).await
+}
+
+/// The `anthropic-beta` header; several of them are one list.
+fn features_in_beta(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lists: Vec<&[u8]> = headers.get_all("anthropic-beta").map(HeaderValue::as_bytes).collect();
+    if lists.is_empty() { None } else { HeaderValue::from_bytes(&lists.join(&b',')).ok() }
 }

@@ -15,13 +15,13 @@ use crate::dialect::translated::TranslatedStream;
 use crate::dialect::{AnswerStream, Format, Framing};
 use crate::upstream::Outgoing;
 
-use super::media::Fetched;
+use super::media::{Fetched, bring_in};
 
 /// What a client asks for.
 pub struct Asked {
     /// The request.
     pub request: ChatRequest,
-    /// Its `anthropic-beta` header.
+    /// Its `anthropic-beta` headers, in one.
     pub anthropic_beta: Option<HeaderValue>,
     /// The `x-request-id` of the answer.
     pub request_id: Arc<str>,
@@ -69,7 +69,9 @@ impl<'r> Exchange<'r> {
             request.tools.clear();
             request.tool_choice = None;
         }
-        self.asked.fetched.bring_in(&mut request, format, self.asked.media_fetch).await?;
+        self.asked.fetched.fetch_for(&mut request, format, self.asked.media_fetch).await?;
+        let fetched = self.asked.fetched.media();
+        bring_in(&mut request, format, &fetched);
         format.write_request(&request, self.demands.model).map(Bytes::from)
     }
 

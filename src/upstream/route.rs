@@ -76,7 +76,7 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
         }
         Dialect::Gemini => Route {
             url: gemini(base, operation),
-            format: Some(Format::Gemini(gemini::Host::AiStudio)),
+            format: Some(Format::Gemini(gemini_host(base))),
             auth: Auth::Header("x-goog-api-key"),
             headers: &[],
         },
@@ -98,10 +98,21 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
     }
 }
 
+/// Google's `v1` knows less than its `v1beta`; what others offer under that name is taken for whole.
+fn gemini_host(base: &Url) -> gemini::Host {
+    let is_v1 = gemini_root(base).ends_with("/v1") && base.host_str() == Some("generativelanguage.googleapis.com");
+    if is_v1 { gemini::Host::AiStudioV1 } else { gemini::Host::AiStudio }
+}
+
+/// The path up to the version.
+fn gemini_root(base: &Url) -> &str {
+    let root = base.path().split("/models").next().unwrap_or_default().trim_end_matches('/');
+    if root.is_empty() { "/v1beta" } else { root }
+}
+
 /// Gemini names model and method in the path. A base may name the list of models already.
 fn gemini(base: &Url, operation: Operation<'_>) -> Url {
-    let root = base.path().split("/models").next().unwrap_or_default().trim_end_matches('/');
-    let root = if root.is_empty() { "/v1beta" } else { root };
+    let root = gemini_root(base);
     let Operation::Chat { model, stream } = operation else {
         return with_path(base, &format!("{root}/models"), Some("pageSize=1000"));
     };

@@ -151,11 +151,12 @@ async fn the_clients_beta_features_reach_claude_and_nobody_else() {
     let gateway = Gateway::before([claude("claude", &upstream), channel("gpt", &upstream)]).await;
     for model in ["claude-sonnet-4-5", "gpt-4o", "gpt-4o"] {
         let asked = Request::post(CHAT).key(KEY).header("anthropic-beta", "context-1m-2025-08-07,x");
+        let asked = asked.header("anthropic-beta", "y");
         let answer = gateway.client().request(asked.json(&with(hello(), json!({"model": model})))).await;
         assert_eq!(answer.status, 200);
     }
     for received in upstream.received() {
-        let expected = (received.path == "/v1/messages").then_some("context-1m-2025-08-07,x");
+        let expected = (received.path == "/v1/messages").then_some("context-1m-2025-08-07,x,y");
         assert_eq!(received.header("anthropic-beta"), expected, "{}", received.path);
     }
     gateway.stop().await;

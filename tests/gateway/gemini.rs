@@ -137,13 +137,15 @@ async fn an_image_behind_an_address_is_brought_in_for_gemini() {
     let content = json!([
         {"type": "text", "text": "What is it?"},
         {"type": "image_url", "image_url": {"url": pictures.url("/dot.png?token=s3cret")}},
+        {"type": "image_url", "image_url": {"url": pictures.url("/dot.png?token=s3cret")}},
     ]);
     let asked = with(hello(), json!({"messages": [{"role": "user", "content": content}]}));
 
     let gateway = Setup::new([gemini("up", &upstream)]).preferences(json!({"media_fetch": "any"})).start().await;
     assert_eq!(gateway.ask(&asked).await.status, 200);
-    let part = upstream.received()[0].json()["contents"][0]["parts"][1]["inlineData"].clone();
-    assert_eq!(part, json!({"mimeType": "image/png", "data": "iVBORw0KGgoAAAANSUhEUg=="}));
+    let parts = upstream.received()[0].json()["contents"][0]["parts"].clone();
+    let part = json!({"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgoAAAANSUhEUg=="}});
+    assert_eq!((&parts[1], &parts[2]), (&part, &part));
     gateway.stop().await;
 
     let gateway = Gateway::before([gemini("up", &upstream)]).await;

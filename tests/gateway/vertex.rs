@@ -12,6 +12,7 @@ use crate::support::{
     gateway::eventually,
     hello, hello_streamed,
     logs::{self, CANARY},
+    with,
 };
 
 const PEM: &str = include_str!("../fixtures/service-account-key.pem");
@@ -109,6 +110,57 @@ async fn claude_streams_from_vertex() {
         received.path.ends_with(&format!("/locations/global/publishers/anthropic/models/{CLAUDE}:streamRawPredict"))
     );
     assert_eq!(received.json()["stream"], true);
+    gateway.stop().await;
+}
+
+/// A channel that offers Gemini as `gpt-4o`, in the regions of its family.
+fn vertex_with_gemini(tokens: &FakeUpstream, api: &FakeUpstream) -> Value {
+    let mut provider = with(vertex(tokens, api, &[]), json!({"model": [{"gemini-2.5-pro": "gpt-4o"}]}));
+    provider.as_object_mut().expect("an object").remove("region");
+    provider
+}
+
+fn generated(text: &str, finish: Option<&str>) -> Value {
+    json!({
+        "candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": text}]}, "finishReason": finish}],
+        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 5, "totalTokenCount": 12},
+    })
+}
+
+#[actix_web::test]
+async fn gemini_is_asked_in_the_words_of_vertex() {
+    let (tokens, api) =
+        (tokens().await, FakeUpstream::in_turn([Reply::json(200, generated("Hello", Some("STOP")))]).await);
+    let gateway = Gateway::before([vertex_with_gemini(&tokens, &api)]).await;
+    let answer = gateway.ask(&hello()).await;
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "Hello", "{}", answer.text());
+    assert_eq!(answer.json()["usage"]["total_tokens"], 12);
+
+    let received = &api.received()[0];
+    let path = "/front/google-vertex-ai/v1/projects/p-1/locations/us-central1/publishers/google/models/gemini-2.5-pro:generateContent";
+    assert_eq!((received.path.as_str(), received.query.as_str()), (path, ""));
+    assert_eq!(received.bearer(), Some(format!("ya29.{CANARY}-1").as_str()));
+    assert_eq!(received.header("x-goog-api-key"), None);
+    assert_eq!(received.json()["contents"], json!([{"role": "user", "parts": [{"text": "Hi"}]}]));
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn gemini_streams_from_vertex_from_the_next_region_after_a_failure() {
+    let events = [generated("Hel", None), generated("lo", Some("STOP"))].map(|event| format!("data: {event}\r\n\r\n"));
+    let tokens = tokens().await;
+    let api = FakeUpstream::answering(move |request| match region(request) {
+        "us-central1" => error(429),
+        _ => Reply::sse(events.clone()),
+    })
+    .await;
+    let gateway = Gateway::before([vertex_with_gemini(&tokens, &api)]).await;
+    let answer = gateway.ask(&hello_streamed()).await;
+    assert!(answer.text().contains("Hel") && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+    let received = api.received();
+    assert_eq!(regions(&received), ["us-central1", "us-east1"]);
+    assert!(received[1].path.ends_with("/publishers/google/models/gemini-2.5-pro:streamGenerateContent"));
+    assert_eq!(received[1].query, "alt=sse");
     gateway.stop().await;
 }
 

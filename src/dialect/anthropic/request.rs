@@ -1,6 +1,7 @@
 //! Writes a request.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -152,13 +153,14 @@ pub(super) fn cache<'r>(hint: Option<&'r CacheHint<'_>>) -> Option<WireCache<'r>
 
 fn tools<'r>(request: &'r ChatRequest<'_>) -> Result<Vec<WireTool<'r>>, Failure> {
     let allowed = match &request.tool_choice {
-        Some(ToolChoice::Allowed { names, .. }) => Some(names),
+        Some(ToolChoice::Allowed { names, .. }) => Some(names.iter().map(AsRef::as_ref).collect::<HashSet<&str>>()),
         _ => None,
     };
+    let is_allowed = |name: &str| allowed.as_ref().is_none_or(|names| names.contains(name));
     let mut tools = Vec::with_capacity(request.tools.len());
     for tool in &request.tools {
         match tool {
-            Tool::Function(function) if allowed.is_none_or(|names| names.contains(&function.name)) => {
+            Tool::Function(function) if is_allowed(&function.name) => {
                 tools.push(WireTool::Function {
                     name: &function.name,
                     description: function.description.as_deref(),

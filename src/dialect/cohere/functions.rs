@@ -1,5 +1,7 @@
 //! Which functions the model may call; alike in both versions.
 
+use std::collections::HashSet;
+
 use crate::canon::{ChatRequest, Failure, Function, Tool, ToolChoice};
 use crate::dialect::json::untranslatable;
 
@@ -19,7 +21,10 @@ pub(super) fn functions<'r, 'a>(request: &'r ChatRequest<'a>) -> Result<Vec<&'r 
     }
     match &request.tool_choice {
         Some(ToolChoice::Function(name)) => functions.retain(|function| function.name == *name),
-        Some(ToolChoice::Allowed { names, .. }) => functions.retain(|function| names.contains(&function.name)),
+        Some(ToolChoice::Allowed { names, .. }) => {
+            let names: HashSet<&str> = names.iter().map(AsRef::as_ref).collect();
+            functions.retain(|function| names.contains(function.name.as_ref()));
+        }
         _ => {}
     }
     Ok(functions)

@@ -1,6 +1,8 @@
 //! Describes functions as version 1 does: not by JSON Schema, but by a Python type for each
 //! parameter.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -34,12 +36,13 @@ pub(super) fn tool<'r>(function: &'r Function<'_>) -> WireTool<'r> {
 
 fn definitions(schema: &Json<'_>) -> Map<String, Value> {
     let schema: Value = serde_json::from_str(schema.get()).unwrap_or_default();
-    let required = schema.get("required").and_then(Value::as_array);
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    let required: HashSet<&str> = required.filter_map(Value::as_str).collect();
     let definition = |(name, property): (&String, &Value)| {
         let definition = Definition {
             description: description(property, &schema),
             kind: python_type(property),
-            required: required.is_some_and(|names| names.iter().any(|required| required == name)),
+            required: required.contains(name.as_str()),
         };
         (name.clone(), serde_json::to_value(definition).unwrap_or_default())
     };

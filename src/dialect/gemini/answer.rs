@@ -149,8 +149,8 @@ struct Place<'a> {
     title: Option<Str<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct UsageMetadata {
     #[serde(alias = "prompt_token_count")]
     prompt_token_count: Option<i64>,
@@ -166,22 +166,33 @@ struct UsageMetadata {
     total_token_count: Option<i64>,
 }
 
-impl From<UsageMetadata> for Usage {
+impl UsageMetadata {
+    /// Takes later counts; a count that is missing there still holds, and a total without it does not.
+    fn replace(&mut self, later: Self) {
+        let is_whole = later.candidates_token_count.is_some() || self.candidates_token_count.is_none();
+        self.total_token_count = later.total_token_count.filter(|_| is_whole);
+        self.prompt_token_count = later.prompt_token_count.or(self.prompt_token_count);
+        self.tool_use_prompt_token_count = later.tool_use_prompt_token_count.or(self.tool_use_prompt_token_count);
+        self.candidates_token_count = later.candidates_token_count.or(self.candidates_token_count);
+        self.thoughts_token_count = later.thoughts_token_count.or(self.thoughts_token_count);
+        self.cached_content_token_count = later.cached_content_token_count.or(self.cached_content_token_count);
+    }
+
     /// Results of tools that run at the provider are a prompt as well, and thoughts an answer.
-    fn from(wire: UsageMetadata) -> Self {
+    fn usage(self) -> Usage {
         fn sum(one: Option<i64>, other: Option<i64>) -> Option<i64> {
             match (one, other) {
                 (Some(one), Some(other)) => Some(one.saturating_add(other)),
                 (one, other) => one.or(other),
             }
         }
-        let prompt = sum(wire.prompt_token_count, wire.tool_use_prompt_token_count);
-        let completion = sum(wire.candidates_token_count, wire.thoughts_token_count);
-        let counted = Self::of(prompt, completion);
-        Self {
-            total_tokens: wire.total_token_count.or(counted.total_tokens),
-            cached_tokens: wire.cached_content_token_count,
-            reasoning_tokens: wire.thoughts_token_count,
+        let prompt = sum(self.prompt_token_count, self.tool_use_prompt_token_count);
+        let completion = sum(self.candidates_token_count, self.thoughts_token_count);
+        let counted = Usage::of(prompt, completion);
+        Usage {
+            total_tokens: self.total_token_count.or(counted.total_tokens),
+            cached_tokens: self.cached_content_token_count,
+            reasoning_tokens: self.thoughts_token_count,
             ..counted
         }
     }
@@ -194,6 +205,7 @@ pub struct AnswerReader {
     calls: HashSet<String>,
     /// Addresses so far.
     cited: HashSet<String>,
+    usage: UsageMetadata,
     /// Something of the answer was said, beside thoughts.
     has_said: bool,
     finished: bool,
@@ -260,10 +272,17 @@ impl AnswerReader {
         }
         let first = chunk.candidates.into_iter().flatten().find(|candidate| candidate.index.unwrap_or(0) == 0);
         if let (None, Some(Str(reason))) = (&first, chunk.prompt_feedback.and_then(|feedback| feedback.block_reason)) {
+            if self.has_said {
+                self.finish("SAFETY", events)?;
+                return Ok(true);
+            }
             let message = format!("the provider refuses the prompt ({reason}); change what it says");
             return Err(Failure::new(FailureKind::ContentFiltered, message));
         }
-        let usage = chunk.usage_metadata.map(|usage| ChatEvent::Usage(usage.into()));
+        let usage = chunk.usage_metadata.map(|usage| {
+            self.usage.replace(usage);
+            ChatEvent::Usage(self.usage.usage())
+        });
         let Some(candidate) = first else {
             events.extend(usage);
             return Ok(false);
@@ -302,16 +321,15 @@ impl AnswerReader {
             let Some(Str(name)) = call.name else { return };
             self.has_said = true;
             let id = self.call_id(call.id, response_id, data);
-            let arguments = call.args.map_or("{}", RawValue::get);
+            let arguments = call.args.map(RawValue::get).filter(|arguments| *arguments != "null").unwrap_or("{}");
             events.push(ChatEvent::ToolCall { id, name, signature });
-            events.push(ChatEvent::ToolArguments(if arguments == "null" { "{}" } else { arguments }.into()));
+            events.push(ChatEvent::ToolArguments(compact(arguments)));
             return;
         }
         if let Some(Blob { mime_type: Some(Str(media_type)), data: Some(Str(data)) }) = part.inline_data {
             if media_type.starts_with("image/") && !is_thought {
                 self.has_said = true;
                 events.push(ChatEvent::Image(Source::Base64 { media_type, data }));
-                events.extend(signature.map(ChatEvent::Signature));
             }
             return;
         }
@@ -403,6 +421,21 @@ impl AnswerReader {
     fn stop(&self) -> FinishReason {
         if self.calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls }
     }
+}
+
+/// The text of a JSON value without the line breaks and spaces between its parts, which whole answers
+/// have.
+fn compact(json: &str) -> Text<'_> {
+    if !json.contains('\n') {
+        return Cow::Borrowed(json);
+    }
+    let (mut in_text, mut escaped) = (false, false);
+    let is_part = |c: &char| {
+        in_text ^= *c == '"' && !escaped;
+        escaped = in_text && *c == '\\' && !escaped;
+        in_text || !c.is_ascii_whitespace()
+    };
+    Cow::Owned(json.chars().filter(is_part).collect())
 }
 
 fn code_block(language: &str, text: &str) -> String {

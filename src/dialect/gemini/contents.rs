@@ -141,8 +141,8 @@ impl<'r> Conversation<'r> {
         let mut contents: Vec<WireContent<'r>> = Vec::with_capacity(request.turns.len());
         for turn in &request.turns {
             let (role, mut parts) = match turn.role {
-                Role::User => (USER, self.from_user(&turn.blocks)?),
-                Role::Assistant => (MODEL, self.from_model(&turn.blocks)?),
+                Role::User => (USER, self.of_user(&turn.blocks)?),
+                Role::Assistant => (MODEL, self.of_model(&turn.blocks)?),
             };
             match contents.last_mut() {
                 Some(last) if last.role == Some(role) => last.parts.append(&mut parts),
@@ -157,7 +157,7 @@ impl<'r> Conversation<'r> {
         Ok(contents)
     }
 
-    fn from_user(&mut self, blocks: &'r [Block<'_>]) -> Result<Vec<Part<'r>>, Failure> {
+    fn of_user(&mut self, blocks: &'r [Block<'_>]) -> Result<Vec<Part<'r>>, Failure> {
         let mut parts = Vec::with_capacity(blocks.len());
         for block in blocks {
             match &block.content {
@@ -169,7 +169,7 @@ impl<'r> Conversation<'r> {
         Ok(parts)
     }
 
-    fn from_model(&mut self, blocks: &'r [Block<'_>]) -> Result<Vec<Part<'r>>, Failure> {
+    fn of_model(&mut self, blocks: &'r [Block<'_>]) -> Result<Vec<Part<'r>>, Failure> {
         let mut parts = Vec::with_capacity(blocks.len());
         // A signature without a thought is that of the text.
         let mut of_text = None;

@@ -10,6 +10,8 @@
 //! result is bounded by that of the source; what is left out by that, and what a recursion would go on
 //! with, is an object of any kind.
 
+use std::collections::HashSet;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -68,7 +70,7 @@ fn read(schema: &RawValue) -> Value {
 
 /// One object for several: it has what any of them has, and requires what all of them require.
 fn merged(branches: Vec<Value>) -> Value {
-    let mut properties = Map::new();
+    let mut properties: Map<String, Value> = Map::new();
     let mut required: Option<Vec<Value>> = None;
     for mut branch in branches {
         let Some(Value::Object(own)) = branch.get_mut("properties").map(Value::take) else { continue };
@@ -78,7 +80,9 @@ fn merged(branches: Vec<Value>) -> Value {
             Some(so_far) => so_far.into_iter().filter(|name| must.contains(name)).collect(),
         });
         for (name, schema) in own {
-            properties.entry(name).or_insert(schema);
+            let so_far = properties.get_mut(&name).map(Value::take);
+            let schema = union(Form::Schema, so_far.into_iter().chain([schema]).collect(), None, false);
+            properties.insert(name, schema);
         }
     }
     let mut object = Map::new();
@@ -120,7 +124,7 @@ impl<'s> Cleaner<'s> {
         let mut layers = Layers::default();
         let is_whole =
             depth < MAX_DEPTH && self.spend(NODE) && schemas.iter().all(|schema| self.gather(schema, &mut layers));
-        let node = if is_whole { self.node(&layers, layers.len(), depth) } else { self.of_type("object") };
+        let node = if is_whole { self.node(&layers, layers.len(), depth) } else { of_type(self.form, "object") };
         self.trail.truncate(outside);
         node
     }
@@ -179,7 +183,7 @@ impl<'s> Cleaner<'s> {
             branches.into_iter().map(|branch| self.branch(branch, layers, depth)).collect()
         };
         let description = self.description(layers, own);
-        self.union(nodes, description, is_nullable)
+        union(self.form, nodes, description, is_nullable)
     }
 
     /// An alternative of a node, with all that the node itself says.
@@ -191,69 +195,25 @@ impl<'s> Cleaner<'s> {
         let node = if is_whole && layers.append(of, MAX_LAYERS) {
             self.node(&layers, own, depth + 1)
         } else {
-            self.of_type("object")
+            of_type(self.form, "object")
         };
         self.trail.truncate(outside);
         node
     }
 
     fn description(&mut self, layers: &Layers<'s>, own: usize) -> Option<String> {
-        let hints = if self.form == Form::Schema { layers.hints(own) } else { Vec::new() };
-        let said = layers.description(own).into_iter().chain(hints.iter().map(String::as_str));
-        let text = said.collect::<Vec<_>>().join(" ");
+        let hints = if self.form == Form::Schema { layers.hints(own).join("; ") } else { String::new() };
+        let text = match layers.description(own) {
+            None => hints,
+            Some(text) if hints.is_empty() => text.to_owned(),
+            Some(text) => format!("{text} ({hints})"),
+        };
         (!text.is_empty() && self.spend(text.len())).then_some(text)
-    }
-
-    /// One of several nodes.
-    fn union(&self, nodes: Vec<Value>, description: Option<String>, is_nullable: bool) -> Value {
-        let mut branches: Vec<Value> = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            // A union of a union is one of all.
-            match node {
-                Value::Object(mut fields) if fields.contains_key("anyOf") => {
-                    if let Some(Value::Array(inner)) = fields.get_mut("anyOf").map(Value::take) {
-                        inner.into_iter().for_each(|node| add(&mut branches, node));
-                    }
-                }
-                node => add(&mut branches, node),
-            }
-        }
-        if branches.is_empty() {
-            branches.push(self.of_type("string"));
-        }
-        if let Some(Value::Object(first)) = branches.first_mut() {
-            describe(first, description);
-            if is_nullable && self.form == Form::Schema {
-                first.insert("nullable".to_owned(), true.into());
-            }
-        }
-        let is_nullable = is_nullable && self.form == Form::JsonSchema;
-        match (branches.pop(), branches.is_empty()) {
-            (Some(Value::Object(mut only)), true) => {
-                match only.get_mut("type") {
-                    Some(name) if is_nullable && name.is_string() => *name = json!([name.take(), "null"]),
-                    _ => {}
-                }
-                Value::Object(only)
-            }
-            (last, _) => {
-                branches.extend(last);
-                branches.extend(is_nullable.then(|| json!({ "type": "null" })));
-                json!({ "anyOf": branches })
-            }
-        }
-    }
-
-    fn of_type(&self, name: &str) -> Value {
-        match self.form {
-            Form::Schema => json!({ "type": name.to_ascii_uppercase() }),
-            Form::JsonSchema => json!({ "type": name }),
-        }
     }
 
     /// The node as far as it has this type; nothing when none of its values has.
     fn typed(&mut self, name: &str, layers: &Layers<'s>, depth: usize) -> Option<Value> {
-        let Value::Object(mut node) = self.of_type(name) else { return None };
+        let Value::Object(mut node) = of_type(self.form, name) else { return None };
         match name {
             "object" => self.object(layers, depth, &mut node),
             "array" => self.array(layers, depth, &mut node),
@@ -307,12 +267,59 @@ impl<'s> Cleaner<'s> {
         let tuple = layers.tuple();
         let items = if items.is_empty() && !tuple.is_empty() {
             let nodes = tuple.iter().take(MAX_BRANCHES).map(|schema| self.clean(&[schema], depth + 1)).collect();
-            self.union(nodes, None, false)
+            union(self.form, nodes, None, false)
         } else {
             self.clean(&items, depth + 1)
         };
         node.insert("items".to_owned(), items);
         node.extend(layers.limits("array", self.form).map(|(key, value)| (key.to_owned(), value)));
+    }
+}
+
+/// One of several nodes.
+fn union(form: Form, nodes: Vec<Value>, description: Option<String>, is_nullable: bool) -> Value {
+    let mut branches: Vec<Value> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        // A union of a union is one of all.
+        match node {
+            Value::Object(mut fields) if fields.contains_key("anyOf") => {
+                if let Some(Value::Array(inner)) = fields.get_mut("anyOf").map(Value::take) {
+                    inner.into_iter().for_each(|node| add(&mut branches, node));
+                }
+            }
+            node => add(&mut branches, node),
+        }
+    }
+    if branches.is_empty() {
+        branches.push(of_type(form, "string"));
+    }
+    if let Some(Value::Object(first)) = branches.first_mut() {
+        describe(first, description);
+        if is_nullable && form == Form::Schema {
+            first.insert("nullable".to_owned(), true.into());
+        }
+    }
+    let is_nullable = is_nullable && form == Form::JsonSchema;
+    match (branches.pop(), branches.is_empty()) {
+        (Some(Value::Object(mut only)), true) if !(is_nullable && only.contains_key("enum")) => {
+            match only.get_mut("type") {
+                Some(name) if is_nullable && name.is_string() => *name = json!([name.take(), "null"]),
+                _ => {}
+            }
+            Value::Object(only)
+        }
+        (last, _) => {
+            branches.extend(last);
+            branches.extend(is_nullable.then(|| json!({ "type": "null" })));
+            json!({ "anyOf": branches })
+        }
+    }
+}
+
+fn of_type(form: Form, name: &str) -> Value {
+    match form {
+        Form::Schema => json!({ "type": name.to_ascii_uppercase() }),
+        Form::JsonSchema => json!({ "type": name }),
     }
 }
 
@@ -336,7 +343,11 @@ fn add(branches: &mut Vec<Value>, mut node: Value) {
     let before = branches.last_mut().filter(|before| is_choice(before) && is_choice(&node));
     let before = before.and_then(|before| before.get_mut("enum"));
     match (before, node.get_mut("enum")) {
-        (Some(Value::Array(before)), Some(Value::Array(more))) => before.append(more),
+        (Some(Value::Array(before)), Some(Value::Array(more))) => {
+            let known: HashSet<&str> = before.iter().filter_map(Value::as_str).collect();
+            more.retain(|text| text.as_str().is_some_and(|text| !known.contains(text)));
+            before.append(more);
+        }
         _ => branches.push(node),
     }
 }

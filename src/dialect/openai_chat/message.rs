@@ -1,6 +1,7 @@
 //! Reads the messages of a chat request.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -142,7 +143,8 @@ struct File<'a> {
     filename: Option<Str<'a>>,
 }
 
-/// Calls of clients from before there were ids; their results answer in order.
+/// Calls without ids, as clients had them once and as some servers still make them; their results
+/// answer in order.
 #[derive(Default)]
 struct LegacyCalls {
     made: usize,
@@ -195,12 +197,12 @@ fn read_message<'a>(
         "assistant" => request.turns.push(Turn { role: Role::Assistant, blocks: said(message, blocks, legacy)? }),
         "tool" | "function" => {
             let call_id = match message.tool_call_id {
-                Some(Str(id)) => id,
-                None if message.role.0 == "function" => {
+                Some(Str(id)) if !id.is_empty() => id,
+                None if message.role.0 == "tool" => return Err(invalid("a tool message needs \"tool_call_id\"")),
+                _ => {
                     legacy.answered += 1;
                     legacy_id(legacy.answered)
                 }
-                None => return Err(invalid("a tool message needs \"tool_call_id\"")),
             };
             let name = message.name.map(|Str(name)| name);
             let is_error = message.is_error.unwrap_or(false);
@@ -217,8 +219,11 @@ fn read_message<'a>(
 /// What the model said: thoughts first, then text, then calls, as every provider orders them.
 fn said<'a>(message: Message<'a>, text: Vec<Block<'a>>, legacy: &mut LegacyCalls) -> Result<Vec<Block<'a>>, Failure> {
     let details = message.reasoning_details.unwrap_or_default();
+    // Of several with the same id, the first one.
+    let of_calls: HashMap<&str, &Detail<'_>> =
+        details.iter().rev().filter_map(|detail| Some((detail.id.as_ref()?.0.as_ref(), detail))).collect();
     let signature_of = |id: &str| {
-        let detail = details.iter().find(|detail| detail.id.as_ref().is_some_and(|Str(own)| own == id))?;
+        let detail = of_calls.get(id)?;
         Some(Signature { issuer: issuer(detail), value: detail.data.clone()?.0 })
     };
     let mut calls = Vec::new();

@@ -67,8 +67,8 @@ pub fn read_request(body: &str) -> Result<ChatRequest<'_>, Failure> {
 pub(super) fn field<'a, T: Deserialize<'a>>(value: &'a RawValue, name: &str) -> Result<T, Failure> {
     serde_json::from_str(value.get()).map_err(|error| {
         let text = error.to_string();
-        // serde's own sentences may repeat the value, up to "expected".
-        let expected = text.split("expected ").nth(1).and_then(|rest| rest.split(" at line").next());
+        // serde's own sentences may repeat the value, up to the last "expected".
+        let expected = text.rsplit_once("expected ").and_then(|(_, rest)| rest.split(" at line").next());
         let reason = expected.map_or_else(
             || "is not what a chat request has there".to_owned(),
             |expected| format!("must be {expected}"),
@@ -131,7 +131,10 @@ fn read_thinking(value: &RawValue, reasoning: &mut Reasoning) -> Result<(), Fail
     let wire: Wire<'_> = field(value, "thinking")?;
     match wire.kind.as_ref().map(|Str(kind)| kind.as_ref()) {
         Some("disabled") => reasoning.effort = Some(Effort::None),
-        Some("adaptive") if reasoning.effort.is_none() => reasoning.effort = Some(Effort::High),
+        // Without a budget, as Cohere and others have it, the model thinks as much as it likes.
+        Some("adaptive" | "enabled") if wire.budget_tokens.is_none() && reasoning.effort.is_none() => {
+            reasoning.effort = Some(Effort::High);
+        }
         _ => reasoning.budget_tokens = wire.budget_tokens.or(reasoning.budget_tokens),
     }
     Ok(())
@@ -285,4 +288,50 @@ fn read_tool_choice(value: &RawValue) -> Result<ToolChoice<'_>, Failure> {
         });
     }
     name(wire.function, wire.name).map(ToolChoice::Function).ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canon::Content;
+
+    #[test]
+    fn a_mistake_is_told_without_the_value() {
+        for (body, told) in [
+            (r#"{"stream":"as expected by my secret"}"#, r#""stream" must be a boolean"#),
+            (r#"{"n":"two"}"#, r#""n" must be u64"#),
+            (r#"{"messages":[{"role":"user","content":true}]}"#, r#"messages[0]: "content" must be a sequence"#),
+        ] {
+            let failure = read_request(body).unwrap_err();
+            assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::InvalidRequest, told), "{body}");
+        }
+    }
+
+    #[test]
+    fn thinking_needs_no_budget() {
+        let reasoning = |thinking: &str| read_request(&format!(r#"{{"thinking":{thinking}}}"#)).unwrap().reasoning;
+        let effort = |effort| Some(Reasoning { effort: Some(effort), ..Reasoning::default() });
+        assert_eq!(reasoning(r#"{"type":"enabled"}"#), effort(Effort::High));
+        assert_eq!(reasoning(r#"{"type":"adaptive"}"#), effort(Effort::High));
+        assert_eq!(reasoning(r#"{"type":"disabled"}"#), effort(Effort::None));
+        let budget = Some(Reasoning { budget_tokens: Some(9), ..Reasoning::default() });
+        assert_eq!(reasoning(r#"{"type":"enabled","budget_tokens":9}"#), budget);
+    }
+
+    #[test]
+    fn calls_without_ids_are_answered_in_their_order() {
+        let body = r#"{"messages":[
+            {"role":"assistant","tool_calls":[{"id":"","function":{"name":"f"}},{"id":"","function":{"name":"g"}}]},
+            {"role":"tool","tool_call_id":"","content":"1"},
+            {"role":"tool","tool_call_id":"","content":"2"}
+        ]}"#;
+        let request = read_request(body).unwrap();
+        let ids = request.turns.iter().flat_map(|turn| &turn.blocks).map(|block| match &block.content {
+            Content::ToolCall(call) => call.id.as_ref(),
+            Content::ToolResult(result) => result.call_id.as_ref(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), ["call_1", "call_2", "call_1", "call_2"]);
+        assert!(read_request(r#"{"messages":[{"role":"tool","content":"1"}]}"#).is_err());
+    }
 }

@@ -230,19 +230,19 @@ impl<'s> Layers<'s> {
     /// What a `Schema` object has no keyword for, in words.
     pub(super) fn hints(&self, own: usize) -> Vec<String> {
         let mut hints = Vec::new();
-        let values = self.values().filter(|_| self.alternatives(own).is_empty()).unwrap_or_default();
-        if !values.is_empty() && values.iter().all(|value| value.is_number() || value.is_boolean()) {
+        let values = self.values().filter(|_| self.alternatives(own).is_empty() && !self.types().contains(&"string"));
+        if let Some(values) = values.filter(|values| values.iter().any(|value| !value.is_null())) {
             let list = values.iter().take(MAX_HINT).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            hints.push(format!("One of: {list}."));
+            hints.push(format!("one of: {list}"));
         }
         let of_values = self.first("additionalProperties").and_then(|schema| schema.get("type"));
         if let (None, Some(Value::String(name))) = (self.first("properties"), of_values) {
-            hints.extend(known(name).map(|name| format!("A map whose values are of type {name}.")));
+            hints.extend(known(name).map(|name| format!("a map whose values are of type {name}")));
         }
         let default = self.own(own).find_map(|fields| fields.get("default"));
         if let Some(default @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) = default {
             let text = default.to_string();
-            hints.extend((text.len() <= MAX_HINT).then(|| format!("Default: {text}.")));
+            hints.extend((text.len() <= MAX_HINT).then(|| format!("default: {text}")));
         }
         hints
     }

@@ -193,6 +193,9 @@ fn null_makes_nullable() {
     assert_eq!(openapi(&json!({"type": ["null", "string", "integer"]})), of_a_union);
     let json_schema = |schema: Value| cleaned(&raw(&schema), Form::JsonSchema);
     assert_eq!(json_schema(json!({"type": ["string", "null"]})), json!({"type": ["string", "null"]}));
+    let twice = json!({"anyOf": [{"type": ["string", "null"]}, {"type": "null"}]});
+    assert_eq!(json_schema(twice.clone()), json!({"type": ["string", "null"]}));
+    assert_eq!(openapi(&twice), nullable);
     let of_a_union = json!({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]});
     assert_eq!(json_schema(json!({"type": ["null", "string", "integer"]})), of_a_union);
 }
@@ -203,12 +206,18 @@ fn only_texts_are_listed_and_other_values_are_said() {
     assert_eq!(openapi(&json!({"enum": ["", "a", "a"]})), json!({"type": "STRING", "enum": ["a"]}));
     assert_eq!(
         openapi(&json!({"type": "integer", "enum": [1, 2], "description": "How many."})),
-        json!({"type": "INTEGER", "description": "How many. One of: 1, 2."})
+        json!({"type": "INTEGER", "description": "How many. (one of: 1, 2)"})
     );
-    assert_eq!(openapi(&json!({"type": "boolean", "const": true}))["description"], "One of: true.");
+    assert_eq!(openapi(&json!({"type": "boolean", "const": true}))["description"], "one of: true");
     assert_eq!(openapi(&json!({"type": "string", "enum": [10, 20]}))["enum"], json!(["10", "20"]));
+    assert_eq!(
+        openapi(&json!({"type": "object", "additionalProperties": {"type": "string"}, "default": 1})),
+        json!({"type": "OBJECT", "description": "a map whose values are of type string; default: 1"})
+    );
     let listed = cleaned(&raw(&json!({"type": "integer", "enum": [1, 2]})), Form::JsonSchema);
     assert_eq!(listed, json!({"type": "integer", "enum": [1, 2]}));
+    let listed = cleaned(&raw(&json!({"enum": ["a", null]})), Form::JsonSchema);
+    assert_eq!(listed, json!({"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]}));
 }
 
 #[test]
@@ -265,7 +274,7 @@ fn arguments_are_one_object() {
     ]});
     let expected = json!({
         "type": "OBJECT",
-        "properties": {"op": {"type": "STRING", "enum": ["get"]}, "id": {"type": "STRING"}},
+        "properties": {"op": {"type": "STRING", "enum": ["get", "list"]}, "id": {"type": "STRING"}},
         "required": ["op"],
     });
     assert_eq!(arguments(&union).unwrap(), expected);
