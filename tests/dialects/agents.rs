@@ -111,7 +111,10 @@ impl Conversation {
         self.expect(answer, &ids);
 
         let mut results = Vec::new();
-        for (number, id) in ids.iter().enumerate() {
+        // The tools do not always end in the order in which they were called.
+        let mut ended: Vec<_> = ids.iter().enumerate().collect();
+        ended.rotate_left(turn % 3);
+        for (number, id) in ended {
             let result = format!("result {turn}.{number}");
             self.messages.push(json!({ "role": "tool", "tool_call_id": id, "content": result }));
             results.push(Piece::Result { id: id.clone(), pieces: vec![Piece::Text(result)], is_error: false });

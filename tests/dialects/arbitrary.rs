@@ -138,7 +138,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn<'static>>> {
-    (vec(step(), 0..4), words(), any::<bool>()).prop_map(|(steps, last, apart)| {
+    (vec(step(), 0..4), words(), any::<bool>(), any::<bool>()).prop_map(|(steps, last, apart, reversed)| {
         let mut turns = Vec::new();
         let mut number = 0;
         for (asked, mut answered, texts, calls) in steps {
@@ -152,6 +152,9 @@ fn turns() -> impl Strategy<Value = Vec<Turn<'static>>> {
                 results.push(Content::ToolResult(ToolResult { call_id: id, ..result }).into());
             }
             turns.push(Turn { role: Role::Assistant, blocks: answered });
+            if reversed {
+                results.reverse();
+            }
             if apart {
                 turns.extend(results.into_iter().map(|result| Turn { role: Role::User, blocks: vec![result] }));
             } else {

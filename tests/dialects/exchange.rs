@@ -101,8 +101,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// The same with neighbours of one role in one turn, results before what else a user says, and without turns
-    /// that say nothing: that much every format leaves open.
+    /// The same with neighbours of one role in one turn, results in the order of their calls and before what else a
+    /// user says, and without turns that say nothing: that much every format leaves open.
     pub fn arranged(mut self) -> Self {
         let mut turns: Vec<Turn> = Vec::new();
         for turn in self.turns.drain(..).filter(|turn| !turn.pieces.is_empty()) {
@@ -111,22 +111,22 @@ impl Request {
                 _ => turns.push(turn),
             }
         }
+        let mut calls: Vec<String> = Vec::new();
         for turn in &mut turns {
-            if turn.role == Role::User {
-                let mut rank = 1;
-                let mut ranked: Vec<_> = std::mem::take(&mut turn.pieces)
-                    .into_iter()
-                    .map(|piece| {
-                        // A hint stays behind its piece.
-                        if !matches!(piece, Piece::CacheHere(_)) {
-                            rank = i32::from(!matches!(piece, Piece::Result { .. }));
-                        }
-                        (rank, piece)
-                    })
-                    .collect();
-                ranked.sort_by_key(|(rank, _)| *rank);
-                turn.pieces = ranked.into_iter().map(|(_, piece)| piece).collect();
+            let mut place = usize::MAX;
+            let mut placed = Vec::new();
+            for piece in turn.pieces.drain(..) {
+                match &piece {
+                    // A hint stays behind its piece.
+                    Piece::CacheHere(_) => {}
+                    Piece::Result { id, .. } => place = calls.iter().position(|call| call == id).unwrap(),
+                    Piece::Call(call) => calls.push(call.id.clone()),
+                    _ => place = usize::MAX,
+                }
+                placed.push((place, piece));
             }
+            placed.sort_by_key(|(place, _)| *place);
+            turn.pieces = placed.into_iter().map(|(_, piece)| piece).collect();
         }
         Self { turns, ..self }
     }

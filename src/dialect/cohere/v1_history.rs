@@ -37,6 +37,9 @@ pub(super) struct WireCall<'r> {
 pub(super) struct WireResult<'r> {
     call: WireCall<'r>,
     outputs: Vec<Json<'r>>,
+    /// The call's place among all. Of calls that are alike, the order tells whose result it is.
+    #[serde(skip)]
+    place: usize,
 }
 
 /// The conversation in its order; results that answer together stand together.
@@ -54,14 +57,17 @@ pub(super) fn history<'r>(turns: &'r [Turn<'_>]) -> Result<Vec<Entry<'r>>, Failu
         for block in &turn.blocks {
             match &block.content {
                 Content::ToolCall(made) => {
-                    calls.insert(made.id.as_ref(), made);
+                    calls.insert(made.id.as_ref(), (calls.len(), made));
                     tool_calls.push(call(made));
                 }
                 Content::ToolResult(result) => {
                     entries.extend(user(std::mem::take(&mut said)));
                     let result = tool_result(result, &calls)?;
                     match entries.last_mut() {
-                        Some(Entry::Tool { tool_results }) => tool_results.push(result),
+                        Some(Entry::Tool { tool_results }) => {
+                            tool_results.push(result);
+                            tool_results.sort_by_key(|result| result.place);
+                        }
                         _ => entries.push(Entry::Tool { tool_results: vec![result] }),
                     }
                 }
@@ -121,9 +127,9 @@ fn call<'r>(call: &'r ToolCall<'_>) -> WireCall<'r> {
 
 fn tool_result<'r>(
     result: &'r ToolResult<'_>,
-    calls: &HashMap<&'r str, &'r ToolCall<'_>>,
+    calls: &HashMap<&'r str, (usize, &'r ToolCall<'_>)>,
 ) -> Result<WireResult<'r>, Failure> {
-    let Some(made) = calls.get(result.call_id.as_ref()) else {
+    let Some(&(place, made)) = calls.get(result.call_id.as_ref()) else {
         let message = "a tool message answers a call that the conversation does not have; send the call as well";
         return Err(untranslatable(message).at("messages"));
     };
@@ -132,7 +138,7 @@ fn tool_result<'r>(
     if outputs.is_empty() {
         outputs = objects("", result.is_error);
     }
-    Ok(WireResult { call: call(made), outputs })
+    Ok(WireResult { call: call(made), outputs, place })
 }
 
 /// A tool's text as objects: those that it is, or one around it.

@@ -78,9 +78,9 @@ pub fn shape(schema: &Value) -> Value {
 
 /// A description without what is told there for want of a keyword.
 fn without_hints(text: &str) -> Option<&str> {
-    let hints = ["Default: ", "One of: ", "A map whose values are of type "];
+    let hints = ["default: ", "one of: ", "a map whose values are of type "];
     let end = hints.iter().filter_map(|hint| text.find(hint)).min().unwrap_or(text.len());
-    text.get(..end).map(str::trim_end).filter(|text| !text.is_empty())
+    text.get(..end).map(|text| text.strip_suffix(" (").unwrap_or(text)).filter(|text| !text.is_empty())
 }
 
 /// A function; one that takes nothing has no parameters.
