@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::canon::{ChatEvent, Usage};
+use crate::canon::{ChatEvent, FinishReason, Usage};
 use crate::dialect::sse;
 
 use super::answer::{AnswerHead, annotation, extra_content, finish_word, format_of, image_markdown, redacted};
@@ -25,6 +25,7 @@ pub struct ChunkWriter {
     thoughts: usize,
     thinking: bool,
     usage: Option<Usage>,
+    finish: Option<FinishReason>,
 }
 
 /// A piece of a thought that will be signed.
@@ -78,6 +79,7 @@ impl ChunkWriter {
             thoughts: 0,
             thinking: false,
             usage: None,
+            finish: None,
         }
     }
 
@@ -138,19 +140,22 @@ impl ChunkWriter {
             ChatEvent::Citation { url, title } => {
                 self.value_delta(&json!({ "annotations": [annotation(url, title.as_deref())] }));
             }
-            ChatEvent::Finish(reason) => {
-                self.complete_arguments();
-                self.out.put(self.head.as_bytes());
-                self.out.put(&b"{\"index\":0,\"delta\":{},\"finish_reason\":\""[..]);
-                self.out.put(finish_word(*reason).as_bytes());
-                self.out.put(&b"\"}]}\n\n"[..]);
-            }
+            // Held back: some servers give a reason with every event.
+            ChatEvent::Finish(reason) => self.finish = Some(*reason),
             ChatEvent::Usage(_) => {}
         }
     }
 
-    /// Writes what comes behind the last event: token counts, if they were asked for, and `[DONE]`.
+    /// Writes what comes behind the last event: why the answer ends, token counts, if they were asked
+    /// for, and `[DONE]`.
     pub fn end(&mut self) {
+        self.complete_arguments();
+        if let Some(reason) = self.finish.take() {
+            self.out.put(self.head.as_bytes());
+            self.out.put(&b"{\"index\":0,\"delta\":{},\"finish_reason\":\""[..]);
+            self.out.put(finish_word(reason).as_bytes());
+            self.out.put(&b"\"}]}\n\n"[..]);
+        }
         if let (true, Some(usage)) = (self.include_usage, self.usage) {
             self.out.put(self.head.as_bytes());
             self.out.put(&b"],\"usage\":"[..]);
@@ -192,33 +197,33 @@ impl ChunkWriter {
     }
 
     fn text_delta(&mut self, field: &str, text: &str) {
-        self.begin();
+        self.begin_delta();
         self.out.put(&b"{\""[..]);
         self.out.put(field.as_bytes());
         self.out.put(&b"\":"[..]);
         self.json(text);
         self.out.put(&b"}"[..]);
-        self.finish();
+        self.end_delta();
     }
 
     fn value_delta(&mut self, delta: &impl Serialize) {
-        self.begin();
+        self.begin_delta();
         self.json(delta);
-        self.finish();
+        self.end_delta();
     }
 
     fn delta(&mut self, delta: &str) {
-        self.begin();
+        self.begin_delta();
         self.out.put(delta.as_bytes());
-        self.finish();
+        self.end_delta();
     }
 
-    fn begin(&mut self) {
+    fn begin_delta(&mut self) {
         self.out.put(self.head.as_bytes());
         self.out.put(&b"{\"index\":0,\"delta\":"[..]);
     }
 
-    fn finish(&mut self) {
+    fn end_delta(&mut self) {
         self.out.put(&b",\"finish_reason\":null}]}\n\n"[..]);
     }
 
