@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canon::{CacheHint, ChatRequest, Content, Effort, Failure, Json, ResponseFormat, Role, Tool, ToolChoice};
-use crate::dialect::json::{append_fields, raw, untranslatable};
+use crate::dialect::json::{append_fields, untranslatable};
 
 use super::blocks::{Message, WireBlock, WireCache, messages, system};
 use super::models::{Abilities, Thinking, abilities};
