@@ -11,9 +11,10 @@ use serde_json::Value;
 use uni_api::canon::{Failure, Usage};
 use uni_api::dialect::openai_chat;
 use uni_api::dialect::passthrough::{ChatRequest, ChatStream, Demands};
+use uni_api::dialect::translated::TranslatedStream;
 
 use crate::native::anthropic;
-use crate::pipe::{answered, cut, sent, streamed};
+use crate::pipe::{answered, cut, head, pushed, sent, streamed};
 
 /// Name and text of every file of this kind.
 fn fixtures(folder: &str, extension: &str) -> Vec<(String, String)> {
@@ -98,6 +99,18 @@ fn streamed_answers_of_anthropic_for_clients() {
     for (name, stream) in fixtures("anthropic", "sse") {
         let (bytes, failure) = streamed(cut(&stream, []), anthropic::PLAIN.format);
         check(&format!("stream_{name}"), &told_of_stream(&bytes, failure));
+    }
+}
+
+#[test]
+fn token_counts_are_sent_to_those_who_ask() {
+    for (name, stream) in fixtures("anthropic", "sse") {
+        let (asked, _) = streamed(cut(&stream, []), anthropic::PLAIN.format);
+        let unasked = TranslatedStream::new(anthropic::PLAIN.format, &head(), false);
+        let (unasked, _) = pushed(unasked, cut(&stream, []));
+        let asked = String::from_utf8(asked).unwrap();
+        let events = asked.split_inclusive("\n\n").filter(|event| !event.contains(r#""choices":[],"usage""#));
+        assert_eq!(String::from_utf8(unasked).unwrap(), events.collect::<String>(), "{name}");
     }
 }
 

@@ -25,9 +25,13 @@ pub fn answered(body: &str, format: Format) -> Result<Value, Failure> {
     Ok(serde_json::from_slice(&openai_chat::write_answer(&head(), &events)).unwrap())
 }
 
-/// What the client is sent for a stream that arrives in these pieces, and how it failed.
+/// What a client that wants token counts is sent for a stream that arrives in these pieces, and how it failed.
 pub fn streamed(pieces: impl IntoIterator<Item = Bytes>, format: Format) -> (Vec<u8>, Option<Failure>) {
-    let mut stream = TranslatedStream::new(format, &head(), true);
+    pushed(TranslatedStream::new(format, &head(), true), pieces)
+}
+
+/// What comes out of a stream that arrives in these pieces.
+pub fn pushed(mut stream: TranslatedStream, pieces: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Option<Failure>) {
     let mut out = Vec::new();
     for piece in pieces {
         let passed = stream.push(piece);
