@@ -198,6 +198,15 @@ impl UsageMetadata {
     }
 }
 
+/// Reasons to finish that leave an answer in pieces, whatever it has said.
+const BROKEN_OFF: [&str; 5] = [
+    "MALFORMED_FUNCTION_CALL",
+    "MALFORMED_RESPONSE",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+];
+
 /// Reads a streamed answer.
 #[derive(Default)]
 pub struct AnswerReader {
@@ -403,7 +412,9 @@ impl AnswerReader {
             | "IMAGE_SAFETY"
             | "IMAGE_PROHIBITED_CONTENT"
             | "IMAGE_RECITATION" => FinishReason::ContentFilter,
-            // Such as MALFORMED_FUNCTION_CALL; the next attempt may go better.
+            // A reason that is not known yet is no reason to doubt what was said.
+            other if self.has_said && !BROKEN_OFF.contains(&other) => self.stop(),
+            // The next attempt may go better.
             other => {
                 let message = format!("the model broke off its answer ({other}); try again");
                 return Err(Failure::new(FailureKind::ErrorInAnswer, message));
