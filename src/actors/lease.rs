@@ -102,7 +102,9 @@ impl Lease {
             FailureKind::UpstreamNotFound
             | FailureKind::RateLimited
             | FailureKind::QuotaSpent
-            | FailureKind::Overloaded => Next::Key,
+            | FailureKind::Overloaded
+            | FailureKind::Connect
+            | FailureKind::ConnectionLost => Next::Key,
             kind => kind.next(),
         }
     }

@@ -49,6 +49,16 @@ impl<'a> ChatRequest<'a> {
         self.extra.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
+    /// Takes everything about tools out: what may be called, what was called, and what came of it.
+    pub fn forget_tools(&mut self) {
+        self.tools.clear();
+        self.tool_choice = None;
+        for turn in &mut self.turns {
+            turn.blocks.retain(|block| !matches!(block.content, Content::ToolCall(_) | Content::ToolResult(_)));
+        }
+        self.turns.retain(|turn| !turn.blocks.is_empty());
+    }
+
     /// Where the bytes of every image, sound and document are, results of tools included.
     pub fn sources_mut(&mut self) -> Vec<&mut Source<'a>> {
         fn collect<'s, 'a>(blocks: &'s mut [Block<'a>], sources: &mut Vec<&'s mut Source<'a>>) {

@@ -44,7 +44,7 @@ pub enum ChatEvent<'a> {
     },
     /// Token counts up to here; the last one counts.
     Usage(Usage),
-    /// Why the answer ends. Nothing but usage follows.
+    /// Why the answer ends; the last one counts.
     Finish(FinishReason),
 }
 

@@ -83,7 +83,7 @@ impl Format {
     /// the bytes behind it have to be sent.
     pub fn takes_url(self, url: &str) -> bool {
         match self {
-            Self::Anthropic(host) => host == anthropic::Host::Anthropic,
+            Self::Anthropic(host) => anthropic::takes_url(url, host),
             Self::Gemini(_) => gemini::takes_url(url),
             Self::CohereV2 | Self::CohereV1 => true,
         }

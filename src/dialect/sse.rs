@@ -47,7 +47,8 @@ impl Splitter {
     }
 }
 
-/// The length of `bytes` up to and with the last blank line that ends at or behind `from`.
+/// The length of `bytes`, which begin with a line, up to and with the last blank line that ends at or
+/// behind `from`.
 fn end_of_last_event(bytes: &[u8], from: usize) -> usize {
     if bytes.ends_with(b"\n\n") {
         return bytes.len();
@@ -57,7 +58,7 @@ fn end_of_last_event(bytes: &[u8], from: usize) -> usize {
         .map(|at| from + at)
         .find(|&at| {
             let before = bytes.get(..at).unwrap_or_default();
-            before.ends_with(b"\n") || before.ends_with(b"\n\r")
+            matches!(before, b"" | b"\r") || before.ends_with(b"\n") || before.ends_with(b"\n\r")
         })
         .map_or(0, |at| at + 1)
 }
@@ -147,6 +148,17 @@ mod tests {
         assert_eq!(splitter.push(Bytes::from_static(b"data: 1\n\nda")).unwrap(), "data: 1\n\n");
         assert_eq!(splitter.push(Bytes::from_static(b"ta: 2\n")).unwrap(), "");
         assert_eq!(splitter.push(Bytes::from_static(b"\n")).unwrap(), "data: 2\n\n");
+        assert_eq!(splitter.finish(), "");
+    }
+
+    #[test]
+    fn a_further_blank_line_does_not_wait() {
+        let mut splitter = Splitter::default();
+        for piece in ["data: 1\n\n", "\n", "\r\n", "\n\n"] {
+            assert_eq!(splitter.push(Bytes::from_static(piece.as_bytes())).unwrap(), piece);
+        }
+        assert_eq!(splitter.push(Bytes::from_static(b"\r")).unwrap(), "");
+        assert_eq!(splitter.push(Bytes::from_static(b"\n")).unwrap(), "\r\n");
         assert_eq!(splitter.finish(), "");
     }
 

@@ -19,7 +19,7 @@ const MAX_HELD_BYTES: usize = 256 * 1024;
 pub enum Begun {
     /// The whole answer.
     Whole {
-        /// As it came.
+        /// In the client's words.
         body: Bytes,
         /// What it used.
         usage: Option<Usage>,

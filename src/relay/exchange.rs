@@ -66,8 +66,7 @@ impl<'r> Exchange<'r> {
     async fn translated(&self, format: Format) -> Result<Bytes, Failure> {
         let mut request = read_request(self.asked.request.body())?;
         if !self.demands.tools {
-            request.tools.clear();
-            request.tool_choice = None;
+            request.forget_tools();
         }
         self.asked.fetched.fetch_for(&mut request, format, self.asked.media_fetch).await?;
         let fetched = self.asked.fetched.media();

@@ -18,7 +18,7 @@ use crate::config::{Secret, ServiceAccount, TimeLimits};
 
 use super::attempt::{content_length, not_answered};
 use super::body::Body;
-use super::client::client;
+use super::client::{USER_AGENT, client};
 
 /// What the token is for.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -82,7 +82,7 @@ async fn exchange(account: &ServiceAccount, assertion: &str, limits: &TimeLimits
     let request = client(limits.connect)
         .post(account.token_uri.as_str())
         .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
-        .insert_header((header::USER_AGENT, concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
+        .insert_header((header::USER_AGENT, USER_AGENT));
     let response = request.send_body(Bytes::from(form)).await.map_err(|error| unreachable(not_answered(&error)))?;
     let status = response.status();
     let length = content_length(&response);

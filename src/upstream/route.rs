@@ -63,7 +63,11 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
     match channel.dialect {
         Dialect::Claude => {
             let path = if operation == Operation::ListModels { MODELS } else { "messages" };
-            let mut url = endpoint_url(base, path);
+            let mut url = match names_version(base.path()) {
+                true => endpoint_url(base, path),
+                // As Anthropic's own clients understand a base.
+                false => with_path(base, &format!("{}/v1/{path}", base.path().trim_end_matches('/')), base.query()),
+            };
             if operation == Operation::ListModels {
                 url.set_query(Some("limit=1000"));
             }
@@ -93,7 +97,11 @@ pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
         dialect => {
             let path = if operation == Operation::ListModels { MODELS } else { CHAT };
             let headers = if dialect == Dialect::OpenRouter { OPENROUTER_HEADERS } else { &[] };
-            Route { url: endpoint_url(base, path), format: None, auth: Auth::Bearer, headers }
+            let url = match base.path() {
+                "/" if base.host_str() == Some("openrouter.ai") => with_path(base, &format!("/api/v1/{path}"), None),
+                _ => endpoint_url(base, path),
+            };
+            Route { url, format: None, auth: Auth::Bearer, headers }
         }
     }
 }
@@ -141,6 +149,13 @@ fn cohere(base: &Url, operation: Operation<'_>) -> (Url, Format) {
     (with_path(base, &format!("{root}/{path}"), query), format)
 }
 
+/// Whether a path has a version in it, or the endpoint behind one.
+fn names_version(path: &str) -> bool {
+    let is_version =
+        |part: &str| part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    path.split('/').any(is_version) || path.trim_end_matches('/').ends_with("/messages")
+}
+
 /// A path without the endpoint or version that it may end with, nor a slash.
 fn versionless<'p>(path: &'p str, endings: &[&str]) -> &'p str {
     let path = path.trim_end_matches('/');
@@ -159,6 +174,30 @@ fn with_path(base: &Url, path: &str, query: Option<&str>) -> Url {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_form_of_base_url_leads_to_the_messages() {
+        let messages = |base: &str| {
+            let channel = Channel {
+                id: crate::config::ChannelId(0),
+                name: "c".into(),
+                dialect: Dialect::Claude,
+                base_url: Url::parse(base).unwrap(),
+                keys: Vec::new(),
+                models: crate::config::ModelSource::Discovered,
+                tools: true,
+                stream_usage: true,
+                limits: crate::config::TimeLimits::with_patience(std::time::Duration::from_secs(1)),
+                vertex: None,
+            };
+            route(&channel, Operation::Chat { model: "m", stream: false }).url.to_string()
+        };
+        for base in ["https://h", "https://h/v1", "https://h/v1/messages", "https://h/v1/messages/"] {
+            assert_eq!(messages(base), "https://h/v1/messages", "{base}");
+        }
+        assert_eq!(messages("https://h/anthropic"), "https://h/anthropic/v1/messages");
+        assert_eq!(messages("https://h/messages"), "https://h/messages");
+    }
 
     #[test]
     fn every_form_of_base_url_leads_to_the_model() {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::canon::{ChatEvent, Failure, FinishReason, Issuer, Signature, Text, Usage};
-use crate::dialect::json::{Str, unreadable};
+use crate::dialect::json::{Str, count, unreadable};
 use crate::dialect::openai_chat::error_in_answer;
 use crate::dialect::{Progress, StreamReader};
 
@@ -46,9 +46,13 @@ struct WireCitation<'a> {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
+    #[serde(deserialize_with = "count")]
     input_tokens: Option<i64>,
+    #[serde(deserialize_with = "count")]
     output_tokens: Option<i64>,
+    #[serde(deserialize_with = "count")]
     cache_creation_input_tokens: Option<i64>,
+    #[serde(deserialize_with = "count")]
     cache_read_input_tokens: Option<i64>,
     output_tokens_details: Option<WireDetails>,
 }
@@ -56,6 +60,7 @@ struct WireUsage {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct WireDetails {
+    #[serde(deserialize_with = "count")]
     thinking_tokens: Option<i64>,
 }
 

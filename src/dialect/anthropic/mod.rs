@@ -25,3 +25,10 @@ pub enum Host {
 /// The tool that models without structured output are made to call in its place. Its arguments are
 /// the answer's text.
 const JSON_TOOL: &str = "uni_api_json_answer";
+
+/// Whether the upstream fetches what is at this address: Anthropic does, over https only; Vertex AI
+/// never.
+pub fn takes_url(url: &str, host: Host) -> bool {
+    let is_https = url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    host == Host::Anthropic && is_https
+}

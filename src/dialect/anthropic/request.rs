@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::canon::{CacheHint, ChatRequest, Content, Effort, Failure, Json, ResponseFormat, Role, Tool, ToolChoice};
-use crate::dialect::json::{append_fields, raw, untranslatable};
+use crate::dialect::json::{append_fields, untranslatable};
 
 use super::blocks::{Message, WireBlock, WireCache, messages, system};
 use super::models::{Abilities, Thinking, abilities};
@@ -99,7 +99,7 @@ pub fn write_request(request: &ChatRequest<'_>, model: &str, host: Host) -> Resu
                 choice = Some(any);
             }
             let description = description.as_deref().or(Some("Gives the answer to the user."));
-            let (input_schema, cache_control) = (Cow::Borrowed(&**schema), None);
+            let (input_schema, cache_control) = (schema::of_tool(Some(schema)), None);
             tools.push(WireTool::Function { name: JSON_TOOL, description, input_schema, cache_control });
         }
         Some(ResponseFormat::JsonObject | ResponseFormat::JsonSchema { schema: None, .. }) => {
@@ -164,7 +164,7 @@ fn tools<'r>(request: &'r ChatRequest<'_>) -> Result<Vec<WireTool<'r>>, Failure>
                 tools.push(WireTool::Function {
                     name: &function.name,
                     description: function.description.as_deref(),
-                    input_schema: input_schema(function.parameters.as_ref()),
+                    input_schema: schema::of_tool(function.parameters.as_ref()),
                     cache_control: cache(function.cache.as_ref()),
                 });
             }
@@ -183,18 +183,6 @@ fn is_native(tool: &Json<'_>) -> bool {
     let tool: Value = serde_json::from_str(tool.get()).unwrap_or_default();
     let date = tool.get("type").and_then(Value::as_str).and_then(|kind| kind.rsplit('_').next());
     date.is_some_and(|date| date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// The schema as it is, if it describes an object.
-fn input_schema<'r>(parameters: Option<&'r Json<'_>>) -> Json<'r> {
-    let Some(schema) = parameters else { return raw(&json!({ "type": "object", "properties": {} })) };
-    match serde_json::from_str(schema.get()) {
-        Ok(Value::Object(mut fields)) if !fields.contains_key("type") => {
-            fields.insert("type".to_owned(), "object".into());
-            raw(&fields)
-        }
-        _ => Cow::Borrowed(&**schema),
-    }
 }
 
 fn tool_choice(request: &ChatRequest<'_>, tools: &[WireTool<'_>]) -> Option<Value> {
@@ -237,9 +225,13 @@ fn thinking(request: &ChatRequest<'_>, able: Abilities, max_tokens: u64) -> (Opt
             (Some(json!({ "type": "adaptive", "display": display })), Some(effort_word(effort, able)))
         }
         Thinking::Budget | Thinking::Either => {
-            let budget = reasoning.budget_tokens.unwrap_or(budget(effort)).max(MIN_BUDGET);
-            // Both thoughts and answer count against max_tokens.
-            let budget = budget.min(max_tokens.saturating_sub(1));
+            let wanted = reasoning.budget_tokens.unwrap_or(budget(effort)).max(MIN_BUDGET);
+            // Both thoughts and answer count against max_tokens; half of it is left for the answer,
+            // unless the client says otherwise.
+            let budget = match reasoning.budget_tokens {
+                Some(_) if wanted < max_tokens => wanted,
+                _ => wanted.min(max_tokens / 2),
+            };
             let is_possible = budget >= MIN_BUDGET && !is_unsigned_loop(request);
             (is_possible.then(|| json!({ "type": "enabled", "budget_tokens": budget })), None)
         }

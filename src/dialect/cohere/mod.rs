@@ -56,20 +56,17 @@ impl From<WireUsage> for Usage {
 }
 
 /// What a `finish_reason` means. Version 1 does not tell an answer that calls tools from a complete
-/// one. `said` is the provider's own sentence about an error.
+/// one.
 ///
 /// # Errors
 ///
 /// The model failed.
-fn finish_reason(word: &str, has_calls: bool, said: Option<&str>) -> Result<FinishReason, Failure> {
-    if said.is_some() || matches!(word, "ERROR" | "TIMEOUT" | "USER_CANCEL") {
-        let message = said.unwrap_or("the upstream's model failed in the middle of its answer; ask again");
-        return Err(Failure {
-            upstream_code: Some(word.to_owned()).filter(|word| !word.is_empty()),
-            ..Failure::new(FailureKind::ErrorInAnswer, message.chars().take(1000).collect::<String>())
-        });
-    }
+fn finish_reason(word: &str, has_calls: bool) -> Result<FinishReason, Failure> {
     match word {
+        "ERROR" | "TIMEOUT" | "USER_CANCEL" => {
+            let message = "the upstream's model failed in the middle of its answer; ask again";
+            Err(Failure { upstream_code: Some(word.to_owned()), ..Failure::new(FailureKind::ErrorInAnswer, message) })
+        }
         "MAX_TOKENS" | "ERROR_LIMIT" => Ok(FinishReason::Length),
         "ERROR_TOXIC" => Ok(FinishReason::ContentFilter),
         _ if has_calls => Ok(FinishReason::ToolCalls),

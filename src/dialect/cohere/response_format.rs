@@ -1,20 +1,42 @@
 //! The form of the answer's text; alike in both versions but for the name of the schema's field.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
-use crate::canon::{ChatRequest, ResponseFormat};
+use serde::Serialize;
+
+use crate::canon::{ChatRequest, Json, ResponseFormat};
 
 /// How a request asks for the form.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Form {
+#[derive(Default)]
+pub(super) struct Form<'r> {
     /// `response_format`.
-    pub field: Option<Value>,
+    pub field: Option<WireForm<'r>>,
     /// A sentence for the system, where tools are there as well: the field is refused then.
     pub instruction: Option<String>,
 }
 
-/// The form that a request asks for. `schema_field` is the name of the schema in `response_format`.
-pub(super) fn form(request: &ChatRequest<'_>, schema_field: &str) -> Form {
+/// `response_format`: any JSON object, or one of a schema.
+#[derive(Serialize)]
+pub(super) struct WireForm<'r> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Version 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json_schema: Option<Json<'r>>,
+    /// Version 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<Json<'r>>,
+}
+
+/// The version of the format.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    One,
+    Two,
+}
+
+/// The form that a request asks for.
+pub(super) fn form<'r>(request: &'r ChatRequest<'_>, version: Version) -> Form<'r> {
     let schema = match &request.response_format {
         None | Some(ResponseFormat::Text) => return Form::default(),
         Some(ResponseFormat::JsonObject) => None,
@@ -28,10 +50,7 @@ pub(super) fn form(request: &ChatRequest<'_>, schema_field: &str) -> Form {
         }
         return Form { instruction: Some(instruction), field: None };
     }
-    let mut field = Map::new();
-    field.insert("type".to_owned(), "json_object".into());
-    if let Some(schema) = schema {
-        field.insert(schema_field.to_owned(), serde_json::from_str(schema.get()).unwrap_or_default());
-    }
-    Form { field: Some(Value::Object(field)), instruction: None }
+    let schema = schema.map(Cow::Borrowed);
+    let (json_schema, schema) = if version == Version::Two { (schema, None) } else { (None, schema) };
+    Form { field: Some(WireForm { kind: "json_object", json_schema, schema }), instruction: None }
 }

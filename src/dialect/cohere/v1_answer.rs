@@ -108,7 +108,7 @@ impl SoFar {
         }
         events.extend(cited(answer.citations, answer.documents));
         self.calls(calls, events);
-        let reason = finish_reason(word, self.calls > 0, None)?;
+        let reason = finish_reason(word, self.calls > 0)?;
         events.extend(answer.meta.map(|meta| ChatEvent::Usage(Usage::from(meta))));
         events.push(ChatEvent::Finish(reason));
         Ok(())

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::canon::{ChatRequest, Failure, ToolChoice};
 use crate::dialect::json::{append_fields, untranslatable};
 
 use super::functions::functions;
-use super::response_format::form;
+use super::response_format::{Version, WireForm, form};
 use super::sampling::{WireSampling, sampling};
 use super::v1_history::{Entry, WireResult, history, texts};
 use super::v1_tools::{WireTool, tool};
@@ -41,7 +40,7 @@ struct Wire<'r> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_results: Vec<WireResult<'r>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<Value>,
+    response_format: Option<WireForm<'r>>,
     #[serde(flatten)]
     sampling: WireSampling<'r>,
     stream: bool,
@@ -54,7 +53,7 @@ struct Wire<'r> {
 /// `Untranslatable` for everything but text, for a call that the model must make, for several
 /// choices, and for a conversation in which the model spoke last.
 pub fn write_request(request: &ChatRequest<'_>, model: &str) -> Result<Vec<u8>, Failure> {
-    let form = form(request, "schema");
+    let form = form(request, Version::One);
     let mut chat_history = history(&request.turns)?;
     let mut system = texts(&request.system)?;
     // What is said last stands apart; a message and results exclude each other.

@@ -184,7 +184,7 @@ pub fn read_answer(body: &[u8]) -> Result<Vec<ChatEvent<'_>>, Failure> {
     let has_calls = add(message, &mut events)?;
     let word = answer.finish_reason.unwrap_or_default().0;
     events.extend(answer.usage.map(|usage| ChatEvent::Usage(Usage::from(usage))));
-    events.push(ChatEvent::Finish(finish_reason(&word, has_calls, None)?));
+    events.push(ChatEvent::Finish(finish_reason(&word, has_calls)?));
     Ok(events)
 }
 
@@ -211,7 +211,7 @@ struct Delta<'a> {
     finish_reason: Option<Str<'a>>,
     usage: Option<WireUsage>,
     #[serde(borrow)]
-    error: Option<Str<'a>>,
+    error: Option<&'a RawValue>,
 }
 
 impl StreamReader for AnswerReader {
@@ -226,10 +226,12 @@ impl StreamReader for AnswerReader {
         if let Some(message) = delta.message {
             self.has_calls |= add(message, events)?;
         }
+        if let Some(error) = delta.error.filter(|error| error.get() != "\"\"") {
+            return Err(error_in_answer(error));
+        }
         if kind == "message-end" {
             let word = delta.finish_reason.unwrap_or_default().0;
-            let said = delta.error.as_ref().map(|Str(said)| said.as_ref()).filter(|said| !said.is_empty());
-            let reason = finish_reason(&word, self.has_calls, said)?;
+            let reason = finish_reason(&word, self.has_calls)?;
             events.extend(delta.usage.map(|usage| ChatEvent::Usage(Usage::from(usage))));
             events.push(ChatEvent::Finish(reason));
             self.is_over = true;

@@ -9,7 +9,7 @@ use crate::canon::{ChatRequest, Effort, Failure, Function, Json, ToolChoice};
 use crate::dialect::json::{append_fields, raw, untranslatable};
 
 use super::functions::functions;
-use super::response_format::form;
+use super::response_format::{Version, WireForm, form};
 use super::sampling::{WireSampling, sampling};
 use super::v2_messages::{Message, messages};
 
@@ -31,7 +31,7 @@ struct Wire<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     strict_tools: Option<Json<'r>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<Value>,
+    response_format: Option<WireForm<'r>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Value>,
     #[serde(flatten)]
@@ -63,7 +63,7 @@ struct WireFunction<'r> {
 /// `Untranslatable` for sound, documents, several choices, and tools of other providers.
 pub fn write_request(request: &ChatRequest<'_>, model: &str) -> Result<Vec<u8>, Failure> {
     let functions = functions(request)?;
-    let form = form(request, "json_schema");
+    let form = form(request, Version::Two);
     let wire = Wire {
         model,
         messages: messages(request, form.instruction, thinks(model))?,

@@ -403,17 +403,14 @@ impl AnswerReader {
             | "IMAGE_SAFETY"
             | "IMAGE_PROHIBITED_CONTENT"
             | "IMAGE_RECITATION" => FinishReason::ContentFilter,
-            _ if self.has_said => self.stop(),
             // Such as MALFORMED_FUNCTION_CALL; the next attempt may go better.
             other => {
-                let message = format!("the model ended its answer before it began ({other}); try again");
+                let message = format!("the model broke off its answer ({other}); try again");
                 return Err(Failure::new(FailureKind::ErrorInAnswer, message));
             }
         };
-        // Older models give a reason with every event.
-        if !std::mem::replace(&mut self.finished, true) {
-            events.push(ChatEvent::Finish(reason));
-        }
+        self.finished = true;
+        events.push(ChatEvent::Finish(reason));
         Ok(())
     }
 

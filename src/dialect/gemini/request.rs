@@ -1,6 +1,7 @@
 //! Writes a request.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -236,14 +237,14 @@ fn tools<'r>(request: &'r ChatRequest<'_>, able: Abilities) -> Result<Vec<WireTo
     }
     let allowed = match &request.tool_choice {
         // Names are taken with an obligation only.
-        Some(ToolChoice::Allowed { names, required: false }) => Some(names),
+        Some(ToolChoice::Allowed { names, required: false }) => Some(names.iter().collect::<HashSet<_>>()),
         _ => None,
     };
     let mut declarations = Vec::with_capacity(request.tools.len());
     let mut tools = Vec::new();
     for tool in &request.tools {
         match tool {
-            Tool::Function(function) if allowed.is_none_or(|names| names.contains(&function.name)) => {
+            Tool::Function(function) if allowed.as_ref().is_none_or(|names| names.contains(&function.name)) => {
                 declarations.push(Declaration {
                     name: &function.name,
                     description: function.description.as_deref().unwrap_or_default(),

@@ -209,9 +209,10 @@ impl<'a> Completion<'a> {
         for call in self.calls.iter_mut().filter(|call| call.function.arguments.is_empty()) {
             call.function.arguments = Text::Borrowed("{}");
         }
+        let says_nothing = self.text.is_none() && self.refusal.is_none() && self.calls.is_empty();
         Message {
             role: "assistant",
-            content: self.text,
+            content: self.text.or(says_nothing.then_some(Text::Borrowed(""))),
             refusal: self.refusal,
             reasoning_content: self.thoughts,
             reasoning_details: self.details,

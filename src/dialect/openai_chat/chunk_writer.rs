@@ -1,9 +1,10 @@
 //! Writes a streamed answer for a client.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::canon::{ChatEvent, Usage};
+use crate::canon::{ChatEvent, FinishReason, Usage};
 use crate::dialect::sse;
 
 use super::answer::{AnswerHead, annotation, extra_content, finish_word, format_of, image_markdown, redacted};
@@ -24,6 +25,40 @@ pub struct ChunkWriter {
     thoughts: usize,
     thinking: bool,
     usage: Option<Usage>,
+    finish: Option<FinishReason>,
+}
+
+/// A piece of a thought that will be signed.
+#[derive(Serialize)]
+struct ThoughtDelta<'a> {
+    reasoning_content: &'a str,
+    reasoning_details: [TextDetail<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct TextDetail<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: &'a str,
+    format: &'static str,
+    index: usize,
+}
+
+/// A piece of the arguments of a call.
+#[derive(Serialize)]
+struct ArgumentsDelta<'a> {
+    tool_calls: [ArgumentsOf<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct ArgumentsOf<'a> {
+    index: usize,
+    function: Arguments<'a>,
+}
+
+#[derive(Serialize)]
+struct Arguments<'a> {
+    arguments: &'a str,
 }
 
 impl ChunkWriter {
@@ -44,6 +79,7 @@ impl ChunkWriter {
             thoughts: 0,
             thinking: false,
             usage: None,
+            finish: None,
         }
     }
 
@@ -66,10 +102,9 @@ impl ChunkWriter {
             ChatEvent::Thinking { text, issuer: None } => self.text_delta("reasoning_content", text),
             ChatEvent::Thinking { text, issuer: Some(issuer) } => {
                 self.thinking = true;
-                let detail = json!({
-                    "type": "reasoning.text", "text": text, "format": format_of(*issuer), "index": self.thoughts,
-                });
-                self.value_delta(&json!({ "reasoning_content": text, "reasoning_details": [detail] }));
+                let detail =
+                    TextDetail { kind: "reasoning.text", text, format: format_of(*issuer), index: self.thoughts };
+                self.value_delta(&ThoughtDelta { reasoning_content: text, reasoning_details: [detail] });
             }
             ChatEvent::Signature(signature) => {
                 let detail = json!({
@@ -105,19 +140,22 @@ impl ChunkWriter {
             ChatEvent::Citation { url, title } => {
                 self.value_delta(&json!({ "annotations": [annotation(url, title.as_deref())] }));
             }
-            ChatEvent::Finish(reason) => {
-                self.complete_arguments();
-                self.out.put(self.head.as_bytes());
-                self.out.put(&b"{\"index\":0,\"delta\":{},\"finish_reason\":\""[..]);
-                self.out.put(finish_word(*reason).as_bytes());
-                self.out.put(&b"\"}]}\n\n"[..]);
-            }
+            // Held back: some servers give a reason with every event.
+            ChatEvent::Finish(reason) => self.finish = Some(*reason),
             ChatEvent::Usage(_) => {}
         }
     }
 
-    /// Writes what comes behind the last event: token counts, if they were asked for, and `[DONE]`.
+    /// Writes what comes behind the last event: why the answer ends, token counts, if they were asked
+    /// for, and `[DONE]`.
     pub fn end(&mut self) {
+        self.complete_arguments();
+        if let Some(reason) = self.finish.take() {
+            self.out.put(self.head.as_bytes());
+            self.out.put(&b"{\"index\":0,\"delta\":{},\"finish_reason\":\""[..]);
+            self.out.put(finish_word(reason).as_bytes());
+            self.out.put(&b"\"}]}\n\n"[..]);
+        }
         if let (true, Some(usage)) = (self.include_usage, self.usage) {
             self.out.put(self.head.as_bytes());
             self.out.put(&b"],\"usage\":"[..]);
@@ -154,43 +192,43 @@ impl ChunkWriter {
             return;
         }
         self.has_arguments = true;
-        let index = self.calls - 1;
-        self.value_delta(&json!({ "tool_calls": [{ "index": index, "function": { "arguments": piece } }] }));
+        let call = ArgumentsOf { index: self.calls - 1, function: Arguments { arguments: piece } };
+        self.value_delta(&ArgumentsDelta { tool_calls: [call] });
     }
 
     fn text_delta(&mut self, field: &str, text: &str) {
-        self.begin();
+        self.begin_delta();
         self.out.put(&b"{\""[..]);
         self.out.put(field.as_bytes());
         self.out.put(&b"\":"[..]);
         self.json(text);
         self.out.put(&b"}"[..]);
-        self.finish();
+        self.end_delta();
     }
 
-    fn value_delta(&mut self, delta: &Value) {
-        self.begin();
+    fn value_delta(&mut self, delta: &impl Serialize) {
+        self.begin_delta();
         self.json(delta);
-        self.finish();
+        self.end_delta();
     }
 
     fn delta(&mut self, delta: &str) {
-        self.begin();
+        self.begin_delta();
         self.out.put(delta.as_bytes());
-        self.finish();
+        self.end_delta();
     }
 
-    fn begin(&mut self) {
+    fn begin_delta(&mut self) {
         self.out.put(self.head.as_bytes());
         self.out.put(&b"{\"index\":0,\"delta\":"[..]);
     }
 
-    fn finish(&mut self) {
+    fn end_delta(&mut self) {
         self.out.put(&b",\"finish_reason\":null}]}\n\n"[..]);
     }
 
-    fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
-        // Neither a buffer nor a string or a Value refuses to be written.
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) {
+        // Neither a buffer nor strings and numbers refuse to be written.
         let _ = serde_json::to_writer((&mut self.out).writer(), value);
     }
 }

@@ -78,6 +78,8 @@ struct Detail<'a> {
     #[serde(borrow)]
     text: Option<Str<'a>>,
     #[serde(borrow)]
+    summary: Option<Str<'a>>,
+    #[serde(borrow)]
     signature: Option<Str<'a>>,
     #[serde(borrow)]
     data: Option<Str<'a>>,
@@ -301,7 +303,7 @@ fn thoughts(details: Vec<Detail<'_>>) -> Vec<Block<'_>> {
             }
             continue;
         }
-        let piece = detail.text.map_or(Cow::Borrowed(""), |Str(text)| text);
+        let piece = detail.text.or(detail.summary).map_or(Cow::Borrowed(""), |Str(text)| text);
         let signed = detail.signature.map(|Str(value)| Signature { issuer, value });
         let ends = signed.is_some();
         match blocks.last_mut().map(|block| &mut block.content) {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::canon::{
     CacheHint, ChatRequest, Effort, Failure, FailureKind, Function, Reasoning, ResponseFormat, Text, Tool, ToolChoice,
 };
-use crate::dialect::json::{Fields, Str};
+use crate::dialect::json::{Fields, Str, untranslatable};
 
 use super::message::read_messages;
 
@@ -89,7 +89,9 @@ fn effort(value: &RawValue) -> Result<Effort, Failure> {
     let Str(word) = field(value, "reasoning_effort")?;
     Effort::ALL.iter().find(|(_, name)| *name == word).map(|(effort, _)| *effort).ok_or_else(|| {
         let known: Vec<_> = Effort::ALL.iter().map(|(_, name)| *name).collect();
-        invalid(format!("\"reasoning_effort\" must be one of {}", known.join(", "))).at("reasoning_effort")
+        // Some provider of this very format may know another word.
+        untranslatable(format!("this channel takes one of {} as \"reasoning_effort\"", known.join(", ")))
+            .at("reasoning_effort")
     })
 }
 
