@@ -7,7 +7,7 @@ use uni_api::dialect::openai_chat::{self, ChunkWriter};
 
 use crate::arbitrary;
 use crate::client::{self, Details, completion};
-use crate::exchange::{Answer, Counts, GOOGLE, Piece, Request, place, proof};
+use crate::exchange::{Answer, Call, Counts, GOOGLE, Piece, Proof, Request, arguments, place, proof};
 use crate::native;
 use crate::pipe::{answered, cut, head, streamed};
 
@@ -80,9 +80,9 @@ fn told(events: &[ChatEvent<'_>]) -> Answer {
             },
             ChatEvent::RedactedThinking(signature) => answer.proofs.push(Piece::Redacted(proof(signature))),
             ChatEvent::ToolCall { id, name, signature } => {
-                let proof = signature.as_ref().map(|signature| crate::exchange::Proof::new(GOOGLE, &signature.value));
+                let proof = signature.as_ref().map(|signature| Proof::new(GOOGLE, &signature.value));
                 let (id, name) = (id.to_string(), name.to_string());
-                answer.calls.push(crate::exchange::Call { id, name, arguments: Value::Null, proof });
+                answer.calls.push(Call { id, name, arguments: Value::Null, proof });
                 calls.push(String::new());
             }
             ChatEvent::ToolArguments(piece) => calls.last_mut().unwrap().push_str(piece),
@@ -110,8 +110,8 @@ fn told(events: &[ChatEvent<'_>]) -> Answer {
             }
         }
     }
-    for (call, arguments) in answer.calls.iter_mut().zip(calls) {
-        call.arguments = crate::exchange::arguments(&arguments);
+    for (call, text) in answer.calls.iter_mut().zip(calls) {
+        call.arguments = arguments(&text);
     }
     answer
 }

@@ -7,7 +7,7 @@ mod v2_answers;
 
 use serde_json::{Value, json};
 
-use crate::exchange::{Answer, Counts, Piece, Request};
+use crate::exchange::{Answer, Counts, Piece, Request, put};
 
 pub use v1::V1;
 pub use v2::{V2, V2_THINKING};
@@ -137,7 +137,7 @@ fn counts(usage: &Value) -> Counts {
 fn usage(counts: Counts) -> Value {
     let tokens = json!({ "input_tokens": as_float(counts.prompt), "output_tokens": as_float(counts.completion) });
     let mut usage = json!({ "billed_units": { "input_tokens": 1.0, "output_tokens": 1.0 }, "tokens": tokens });
-    crate::exchange::put(&mut usage, "cached_tokens", counts.cached);
+    put(&mut usage, "cached_tokens", counts.cached);
     usage
 }
 

@@ -35,6 +35,7 @@ pub fn read(body: &Value) -> Answer {
     };
     let calls: Vec<_> = body["tool_calls"].as_array().into_iter().flatten().enumerate().map(call).collect();
     let documents = body["documents"].as_array().into_iter().flatten();
+    let citations = documents.map(|found| (text(&found["url"]).unwrap(), text(&found["title"]))).collect();
     let said = text(&body["text"]).unwrap_or_default();
     let (text, thinking) = if calls.is_empty() { (said, String::new()) } else { (String::new(), said) };
     let finish = match body["finish_reason"].as_str().unwrap() {
@@ -50,9 +51,7 @@ pub fn read(body: &Value) -> Answer {
         thinking,
         proofs: Vec::new(),
         calls,
-        citations: documents
-            .map(|found| (found["url"].as_str().unwrap().to_owned(), crate::client::text(&found["title"])))
-            .collect(),
+        citations,
         finish: finish.to_owned(),
         usage: body.get("meta").map(counts),
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::client::text;
-use crate::exchange::{Answer, Call, Counts, GOOGLE, Piece, Proof};
+use crate::exchange::{Answer, Call, Counts, GOOGLE, Piece, Proof, put};
 use crate::native::{events, morsels};
 
 use super::requests::camel;
@@ -150,8 +150,8 @@ pub fn write(answer: &Answer) -> Value {
         "candidatesTokenCount": counts.completion - thoughts,
         "totalTokenCount": counts.total,
     });
-    crate::exchange::put(&mut usage, "thoughtsTokenCount", counts.reasoning);
-    crate::exchange::put(&mut usage, "cachedContentTokenCount", counts.cached);
+    put(&mut usage, "thoughtsTokenCount", counts.reasoning);
+    put(&mut usage, "cachedContentTokenCount", counts.cached);
     let finish = match answer.finish.as_str() {
         "stop" | "tool_calls" => "STOP",
         "length" => "MAX_TOKENS",
