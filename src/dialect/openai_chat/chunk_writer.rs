@@ -92,7 +92,8 @@ impl ChunkWriter {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.delta(r#"{"role":"assistant","content":""}"#);
         }
-        if self.thinking && !matches!(event, ChatEvent::Thinking { .. } | ChatEvent::Signature(_)) {
+        let goes_on = matches!(event, ChatEvent::Thinking { .. } | ChatEvent::Signature(_) | ChatEvent::Finish(_));
+        if self.thinking && !goes_on {
             self.thought_ends();
         }
         match event {
