@@ -318,7 +318,17 @@ pub fn events() -> impl Strategy<Value = Vec<ChatEvent<'static>>> {
         events
     });
     let cited = ("https://[a-z]{1,8}\\.example/", option::of(words()));
+    // Some servers give a reason with every event.
+    let finish = || {
+        prop_oneof![
+            Just(FinishReason::Stop),
+            Just(FinishReason::Length),
+            Just(FinishReason::ToolCalls),
+            Just(FinishReason::ContentFilter),
+        ]
+    };
     let segment = prop_oneof![
+        1 => finish().prop_map(|reason| vec![ChatEvent::Finish(reason)]),
         4 => texts(ChatEvent::Text),
         1 => texts(ChatEvent::Refusal),
         2 => texts(thought),
@@ -329,13 +339,7 @@ pub fn events() -> impl Strategy<Value = Vec<ChatEvent<'static>>> {
         1 => encoded("image/png", b"\x89PNG").prop_map(|source| vec![ChatEvent::Image(source)]),
         1 => counts().prop_map(|counts| vec![usage(counts)]),
     ];
-    let finish = prop_oneof![
-        Just(FinishReason::Stop),
-        Just(FinishReason::Length),
-        Just(FinishReason::ToolCalls),
-        Just(FinishReason::ContentFilter),
-    ];
-    (vec(segment, 0..6), finish, option::of(counts()), option::of(issuer())).prop_map(
+    (vec(segment, 0..6), finish(), option::of(counts()), option::of(issuer())).prop_map(
         |(segments, finish, counts, by)| {
             let mut events: Vec<_> = segments.concat();
             // Who signs nothing has thoughts without an issuer.

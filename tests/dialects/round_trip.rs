@@ -57,7 +57,7 @@ fn told(events: &[ChatEvent<'_>]) -> Answer {
     let mut thinks = false;
     for event in events {
         let thought_before = thinks;
-        thinks &= matches!(event, ChatEvent::Usage(_));
+        thinks &= matches!(event, ChatEvent::Usage(_) | ChatEvent::Finish(_));
         match event {
             ChatEvent::Text(text) => answer.text += text,
             ChatEvent::Image(source) => answer.text += &format!("![image]({})", place(source)),
