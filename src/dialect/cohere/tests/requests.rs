@@ -153,6 +153,20 @@ fn json_is_asked_for_by_its_field_and_beside_tools_in_words() {
 }
 
 #[test]
+fn a_schema_goes_as_the_client_wrote_it() {
+    // Half a surrogate pair: valid JSON that no string can hold.
+    let schema = r#"{ "type":"object", "description":"\ud83c" }"#;
+    let format =
+        format!(r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n","schema":{schema}}}}}"#);
+    let body = with(&format);
+    let request = read_request(&body).unwrap();
+    for version in [Format::CohereV2, Format::CohereV1] {
+        let sent = String::from_utf8(version.write_request(&request, "command-a-03-2025").unwrap()).unwrap();
+        assert!(sent.contains(schema), "{sent}");
+    }
+}
+
+#[test]
 fn thinking_is_asked_for_only_of_models_that_can() {
     let thinking = |fields: &str, model| written(&with(fields), Format::CohereV2, model).unwrap()["thinking"].clone();
     let reasoning = "command-a-reasoning-08-2025";
