@@ -33,14 +33,19 @@ const RESTART_PAUSE: Duration = Duration::from_millis(50);
 /// models when the configuration has none, and for access tokens where the channel needs them.
 pub struct ProviderActor {
     line: Arc<Line>,
-    keys: Keys,
-    /// What a channel of Vertex AI has in place of keys.
-    google: Option<Google>,
+    slots: Slots,
     health: Arc<ChannelHealth>,
     control: Arc<Control>,
     settled: UnboundedReceiver<Settle>,
     discovery: Option<Discovery>,
     address: Option<Addr<Self>>,
+}
+
+/// What a channel grants.
+enum Slots {
+    Keys(Keys),
+    /// What a channel of Vertex AI has in place of keys.
+    Regions(Box<Google>),
 }
 
 /// What is needed to ask for models, and how often that failed in a row.
@@ -62,15 +67,19 @@ impl ProviderActor {
         health: Arc<ChannelHealth>,
         control: Arc<Control>,
     ) -> Result<Self, InvalidTarget> {
-        let keys = Keys::of(&channel)?;
-        let discovery = match channel.models {
-            ModelSource::Listed(_) => None,
-            ModelSource::Discovered => Some(Discovery { targets: keys.lists()?, limits: channel.limits, failures: 0 }),
+        let slots = match Google::of(&channel) {
+            Some(google) => Slots::Regions(Box::new(google)),
+            None => Slots::Keys(Keys::of(&channel)?),
         };
-        let google = Google::of(&channel);
+        let discovery = match (&channel.models, &slots) {
+            (ModelSource::Discovered, Slots::Keys(keys)) => {
+                Some(Discovery { targets: keys.lists()?, limits: channel.limits, failures: 0 })
+            }
+            _ => None,
+        };
         let (sender, settled) = unbounded_channel();
         let line = Arc::new(Line { channel, settled: sender });
-        Ok(Self { line, keys, google, health, control, settled, discovery, address: None })
+        Ok(Self { line, slots, health, control, settled, discovery, address: None })
     }
 
     /// Answers the worker with a lease, has the request wait for an access token, or passes it on
@@ -80,9 +89,9 @@ impl ProviderActor {
         let Some(model) = model.map(|candidate| Arc::clone(&candidate.upstream_model)) else {
             return self.decline(dispatch, None);
         };
-        let slot = match &mut self.google {
-            None => self.keys.slot(&dispatch.ticket, &model),
-            Some(google) => {
+        let slot = match &mut self.slots {
+            Slots::Keys(keys) => keys.slot(&dispatch.ticket, &model),
+            Slots::Regions(google) => {
                 let now = Instant::now();
                 if google.must_fetch(now) {
                     fetch_token_for(&self.line.channel, self.address.as_ref());
@@ -90,7 +99,7 @@ impl ProviderActor {
                 google.slot(&dispatch.ticket, &model, now)
             }
         };
-        match (slot, &mut self.google) {
+        match (slot, self.google()) {
             (Ok(slot), _) => {
                 self.health.grant();
                 let lease = Lease::new(Arc::clone(&self.line), slot, model);
@@ -107,6 +116,13 @@ impl ProviderActor {
         }
     }
 
+    fn google(&mut self) -> Option<&mut Google> {
+        match &mut self.slots {
+            Slots::Regions(google) => Some(google),
+            Slots::Keys(_) => None,
+        }
+    }
+
     /// Passes a request back, so that it is tried elsewhere.
     fn decline(&self, mut dispatch: Dispatch, why: Option<Failure>) {
         dispatch.ticket.declined(why);
@@ -117,7 +133,7 @@ impl ProviderActor {
     fn take_back(&mut self) {
         while let Ok(Settle { outcome, tried }) = self.settled.try_recv() {
             self.health.settle(outcome);
-            if let (Some(google), Some(tried)) = (&mut self.google, tried) {
+            if let (Some(google), Some(tried)) = (self.google(), tried) {
                 google.learn(tried, outcome, Instant::now());
             }
         }
@@ -203,7 +219,7 @@ impl Actor for ProviderActor {
 
 impl Supervised for ProviderActor {
     fn restarting(&mut self, context: &mut Context<Self>) {
-        if let Some(google) = &mut self.google {
+        if let Some(google) = self.google() {
             google.restart();
         }
         context.wait(actix::fut::wrap_future(actix::clock::sleep(RESTART_PAUSE)));
@@ -239,7 +255,7 @@ impl Handler<TokenArrived> for ProviderActor {
     fn handle(&mut self, TokenArrived(answer): TokenArrived, context: &mut Context<Self>) {
         self.surviving(context, |actor| {
             actor.take_back();
-            let waiting = actor.google.as_mut().map(|google| google.arrived(answer, Instant::now()));
+            let waiting = actor.google().map(|google| google.arrived(answer, Instant::now()));
             waiting.into_iter().flatten().for_each(|dispatch| actor.grant(dispatch));
         });
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::canon::{Failure, Usage};
 
+use super::Framing;
 use super::passthrough::ChatStream;
 use super::translated::TranslatedStream;
 
@@ -34,6 +35,14 @@ impl Passed {
 }
 
 impl AnswerStream {
+    /// How the upstream cuts its stream into events.
+    pub fn framing(&self) -> Framing {
+        match self {
+            Self::Passed(_) => Framing::ServerSentEvents,
+            Self::Translated(stream) => stream.framing(),
+        }
+    }
+
     /// Takes the next piece from the upstream.
     pub fn push(&mut self, piece: Bytes) -> Passed {
         match self {

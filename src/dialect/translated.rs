@@ -36,6 +36,11 @@ impl TranslatedStream {
         Self { cutter, reader, writer, has_substance: false, is_done: false }
     }
 
+    /// How the upstream cuts its stream into events.
+    pub fn framing(&self) -> Framing {
+        self.reader.framing()
+    }
+
     /// Takes the next piece from the upstream.
     pub fn push(&mut self, piece: Bytes) -> Passed {
         let block = match &mut self.cutter {

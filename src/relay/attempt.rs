@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::actors::Lease;
 use crate::canon::{Failure, FailureKind, Usage};
-use crate::dialect::AnswerStream;
+use crate::dialect::{AnswerStream, Framing};
 use crate::upstream::{self, Body, Outgoing};
 
 use super::exchange::{Asked, Exchange};
@@ -88,7 +88,7 @@ async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease, outgoing: Outgoing
     while let Some(piece) = answer.body.next().await {
         let piece = piece?;
         if !is_stream && let Some(first) = piece.trim_ascii_start().first() {
-            if !begins_an_event(*first) && !exchange.streams_lines() {
+            if !begins_an_event(*first) && chat.framing() == Framing::ServerSentEvents {
                 return Err(no_stream(exchange, piece, answer.body).await);
             }
             is_stream = true;

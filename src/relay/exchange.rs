@@ -12,7 +12,7 @@ use crate::config::MediaFetch;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
 use crate::dialect::passthrough::{ChatRequest, Demands};
 use crate::dialect::translated::TranslatedStream;
-use crate::dialect::{AnswerStream, Format, Framing};
+use crate::dialect::{AnswerStream, Format};
 use crate::upstream::Outgoing;
 
 use super::media::{Fetched, bring_in};
@@ -104,11 +104,6 @@ impl<'r> Exchange<'r> {
                 AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.asked.request.wants_usage))
             }
         }
-    }
-
-    /// Whether a stream of this format is one of JSON values and not of server-sent events.
-    pub fn streams_lines(&self) -> bool {
-        self.format.is_some_and(|format| format.stream_reader().framing() == Framing::Lines)
     }
 
     fn head(&self) -> AnswerHead {

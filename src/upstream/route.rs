@@ -10,7 +10,7 @@ use crate::config::{Channel, Dialect};
 use crate::dialect::anthropic::Host;
 use crate::dialect::{Format, gemini};
 
-use super::url::{CHAT, MODELS, endpoint_url};
+use super::url::{CHAT, MODELS, endpoint_url, is_version};
 
 /// What a request to an upstream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ const OPENROUTER_HEADERS: &[(&str, &str)] =
 
 /// Whether the address of a chat depends on the model and on streaming.
 pub fn address_names_model(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::Gemini | Dialect::Vertex)
+    dialect == Dialect::Gemini
 }
 
 /// The route to an operation of a channel.
@@ -151,8 +151,6 @@ fn cohere(base: &Url, operation: Operation<'_>) -> (Url, Format) {
 
 /// Whether a path has a version in it, or the endpoint behind one.
 fn names_version(path: &str) -> bool {
-    let is_version =
-        |part: &str| part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
     path.split('/').any(is_version) || path.trim_end_matches('/').ends_with("/messages")
 }
 

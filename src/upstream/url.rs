@@ -61,14 +61,17 @@ fn version_root(path: &str) -> &str {
     let mut end = 0;
     for part in path.split('/') {
         end += part.len();
-        let is_version =
-            part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
-        if is_version {
+        if is_version(part) {
             return path.get(..end).unwrap_or(path);
         }
         end += 1;
     }
     "v1"
+}
+
+/// Whether a part of a path is a version, such as `v1` or `v1beta`.
+pub(super) fn is_version(part: &str) -> bool {
+    part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
 use uni_api::canon::{Failure, Usage};
-use uni_api::dialect::openai_chat;
-use uni_api::dialect::passthrough::{ChatRequest, ChatStream, Demands};
+use uni_api::dialect::passthrough::{ChatRequest, Demands};
 use uni_api::dialect::translated::TranslatedStream;
+use uni_api::dialect::{AnswerStream, openai_chat};
 
 use crate::native::anthropic;
 use crate::pipe::{answered, cut, head, pushed, sent, streamed};
@@ -107,7 +107,7 @@ fn token_counts_are_sent_to_those_who_ask() {
     for (name, stream) in fixtures("anthropic", "sse") {
         let (asked, _) = streamed(cut(&stream, []), anthropic::PLAIN.format);
         let unasked = TranslatedStream::new(anthropic::PLAIN.format, &head(), false);
-        let (unasked, _) = pushed(unasked, cut(&stream, []));
+        let (unasked, ..) = pushed(AnswerStream::Translated(unasked), cut(&stream, []));
         let asked = String::from_utf8(asked).unwrap();
         let events = asked.split_inclusive("\n\n").filter(|event| !event.contains(r#""choices":[],"usage""#));
         assert_eq!(String::from_utf8(unasked).unwrap(), events.collect::<String>(), "{name}");
@@ -127,18 +127,8 @@ fn whole_answers_in_openai_format_as_the_gateway_sees_them() {
 fn passed(pieces: Vec<Bytes>) -> (Vec<u8>, Option<Failure>, Option<Usage>) {
     let body = Bytes::from_static(br#"{"model":"m","messages":[],"stream":true}"#);
     let request = ChatRequest::parse(body, 0).unwrap();
-    let mut stream: ChatStream = request.answer_stream(Demands { model: "m", tools: true, stream_usage: true });
-    let mut out = Vec::new();
-    for piece in pieces {
-        let passed = stream.push(piece);
-        out.extend_from_slice(&passed.bytes);
-        if passed.failure.is_some() {
-            return (out, passed.failure, stream.usage());
-        }
-    }
-    let passed = stream.finish();
-    out.extend_from_slice(&passed.bytes);
-    (out, passed.failure, stream.usage())
+    let demands = Demands { model: "m", tools: true, stream_usage: true };
+    pushed(AnswerStream::Passed(request.answer_stream(demands)), pieces)
 }
 
 #[test]

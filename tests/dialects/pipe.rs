@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use uni_api::canon::Failure;
-use uni_api::dialect::Format;
+use uni_api::canon::{Failure, Usage};
 use uni_api::dialect::openai_chat::{self, AnswerHead};
 use uni_api::dialect::translated::TranslatedStream;
+use uni_api::dialect::{AnswerStream, Format};
 
 pub fn head() -> AnswerHead {
     AnswerHead { id: "chatcmpl-1".to_owned(), created: 1_700_000_000, model: "alias".to_owned() }
@@ -27,22 +27,26 @@ pub fn answered(body: &str, format: Format) -> Result<Value, Failure> {
 
 /// What a client that wants token counts is sent for a stream that arrives in these pieces, and how it failed.
 pub fn streamed(pieces: impl IntoIterator<Item = Bytes>, format: Format) -> (Vec<u8>, Option<Failure>) {
-    pushed(TranslatedStream::new(format, &head(), true), pieces)
+    let (bytes, failure, _) = pushed(AnswerStream::Translated(TranslatedStream::new(format, &head(), true)), pieces);
+    (bytes, failure)
 }
 
-/// What comes out of a stream that arrives in these pieces.
-pub fn pushed(mut stream: TranslatedStream, pieces: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Option<Failure>) {
+/// What comes out of a stream that arrives in these pieces, how it failed, and what it used.
+pub fn pushed(
+    mut stream: AnswerStream,
+    pieces: impl IntoIterator<Item = Bytes>,
+) -> (Vec<u8>, Option<Failure>, Option<Usage>) {
     let mut out = Vec::new();
     for piece in pieces {
         let passed = stream.push(piece);
         out.extend_from_slice(&passed.bytes);
         if passed.failure.is_some() {
-            return (out, passed.failure);
+            return (out, passed.failure, stream.usage());
         }
     }
     let passed = stream.finish();
     out.extend_from_slice(&passed.bytes);
-    (out, passed.failure)
+    (out, passed.failure, stream.usage())
 }
 
 /// A stream in pieces that end at these places.

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use uni_api::dialect::openai_chat;
 use uni_api::dialect::passthrough::{ChatRequest, Demands};
+use uni_api::dialect::{AnswerStream, openai_chat};
+
+use crate::pipe::pushed;
 
 use super::{Answered, Matter, Recording, Tally, all};
 
@@ -111,18 +113,8 @@ fn pass(
         request["stream_options"]["include_usage"] = true.into();
     }
     let request = ChatRequest::parse(Bytes::from(request.to_string()), 0).unwrap();
-    let mut stream = request.answer_stream(Demands { model: "another", tools: true, stream_usage: true });
-    let mut out = Vec::new();
-    for piece in pieces {
-        let passed = stream.push(piece);
-        out.extend_from_slice(&passed.bytes);
-        if passed.failure.is_some() {
-            return (out, passed.failure, stream.usage());
-        }
-    }
-    let passed = stream.finish();
-    out.extend_from_slice(&passed.bytes);
-    (out, passed.failure, stream.usage())
+    let demands = Demands { model: "another", tools: true, stream_usage: true };
+    pushed(AnswerStream::Passed(request.answer_stream(demands)), pieces)
 }
 
 fn passed(recording: &Recording, stream: &str) -> Option<uni_api::canon::Usage> {
