@@ -119,6 +119,8 @@ impl Entry<'_> {
             rules,
             schedule,
             retries,
+            rate_limit: Default::default(),
+            is_moderated: false,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! `raw` mirrors what the user typed, `resolved` is what the program uses, `load` is the only way
 //! from one to the other and the only file that knows the YAML crate.
 
+mod by_model;
 mod client_keys;
 mod cloudflare;
 pub mod diagnostic;
@@ -11,6 +12,7 @@ mod infer;
 pub mod load;
 mod path;
 mod providers;
+mod rate;
 mod raw;
 mod resolve;
 pub mod resolved;
@@ -24,11 +26,13 @@ mod typed;
 mod vertex;
 mod vocabulary;
 
+pub use by_model::ByModel;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
+pub use rate::{Rate, RateLimit};
 pub use resolved::{
-    Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, MediaFetch, ModelName, ModelSource, Retries, Rule,
-    RuleTarget, Schedule, TimeLimits, Vertex,
+    Breaker, Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, KeySchedule, MediaFetch, ModelName,
+    ModelSource, Rests, Retries, Rule, RuleTarget, Schedule, TimeLimits, Vertex,
 };
 pub use secret::{Fingerprint, Secret};
 pub use service_account::{ServiceAccount, SigningKey};

@@ -72,6 +72,9 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         client_keys,
         max_request_body_bytes,
         media_fetch,
+        rate_limit: Default::default(),
+        deadline: None,
+        passes_unmoderated: false,
     })
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::by_model::ByModel;
+use super::rate::RateLimit;
 use super::secret::{Fingerprint, Secret};
 use super::service_account::ServiceAccount;
 
@@ -22,6 +24,13 @@ pub struct Config {
     pub max_request_body_bytes: usize,
     /// What the gateway fetches for upstreams that take images and documents as bytes only.
     pub media_fetch: MediaFetch,
+    /// `rate_limit` at the top: all clients together.
+    pub rate_limit: ByModel<RateLimit>,
+    /// `deadline`: how long a request may wait for the beginning of its answer, all attempts taken
+    /// together. `None`: five minutes, and more where one attempt may take longer.
+    pub deadline: Option<Duration>,
+    /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
+    pub passes_unmoderated: bool,
 }
 
 /// `media_fetch`: which addresses of images and documents the gateway fetches.
@@ -60,10 +69,78 @@ pub struct Channel {
     pub tools: bool,
     /// False: the upstream is not asked for usage in streams unless the client asks.
     pub stream_usage: bool,
-    /// The time limits of one attempt.
+    /// The time limits of one attempt, unless its model has its own.
     pub limits: TimeLimits,
+    /// `model_timeout` of the provider, then the one at the top.
+    pub model_timeouts: [ByModel<Duration>; 2],
+    /// `api_key_schedule_algorithm`: which key is next.
+    pub key_schedule: KeySchedule,
+    /// `api_key_rate_limit`: of each key, for each model at the upstream.
+    pub key_limit: ByModel<RateLimit>,
+    /// How long it rests, and its keys, when they fail.
+    pub rests: Rests,
+    /// `breaker`; `None`: off.
+    pub breaker: Option<Breaker>,
     /// There for [`Dialect::Vertex`], and for no other.
     pub vertex: Option<Box<Vertex>>,
+}
+
+impl Channel {
+    /// The time limits of an attempt at a model: of this alias, by this name at the upstream.
+    pub fn limits_for(&self, alias: &str, upstream_model: &str) -> TimeLimits {
+        let patience = self.model_timeouts.iter().find_map(|timeouts| timeouts.find(&[alias, upstream_model]));
+        patience.map_or(self.limits, |(_, patience)| TimeLimits::with_patience(*patience))
+    }
+}
+
+/// `api_key_schedule_algorithm`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeySchedule {
+    /// Keys are used in turn.
+    #[default]
+    RoundRobin,
+    /// Any key.
+    Random,
+    /// The first key that does not rest.
+    FixedPriority,
+}
+
+impl KeySchedule {
+    /// Every schedule with its name in the configuration.
+    pub const ALL: [(KeySchedule, &'static str); 3] = [
+        (KeySchedule::RoundRobin, "round_robin"),
+        (KeySchedule::Random, "random"),
+        (KeySchedule::FixedPriority, "fixed_priority"),
+    ];
+}
+
+/// How long what has failed is left alone. `None` leaves it to the gateway, zero is not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rests {
+    /// `cooldown_period`: the channel, for the model that failed.
+    pub channel: Duration,
+    /// `api_key_cooldown_period`: a key, whatever its failure.
+    pub key: Option<Duration>,
+    /// `api_key_rate_limit_cooldown_period`: a key whose rate is limited; longer if the upstream
+    /// says so.
+    pub limited_key: Option<Duration>,
+    /// `api_key_quota_cooldown_period`: a key whose quota is spent.
+    pub spent_key: Option<Duration>,
+}
+
+/// `breaker`: when a model of a channel is left alone because it keeps failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// Opens after this many failures in a row; positive.
+    pub failures: u32,
+    /// Lets one request try again after this time.
+    pub open: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { failures: 5, open: Duration::from_secs(30) }
+    }
 }
 
 /// What a channel of Google Vertex AI has in place of keys.
@@ -179,9 +256,14 @@ impl ClientKeys {
         all
     }
 
+    /// The client key of this fingerprint.
+    pub fn get(&self, key: Fingerprint) -> Option<&Arc<ClientKey>> {
+        self.by_fingerprint.get(&key)
+    }
+
     /// Who sent this credential.
     pub fn find(&self, credential: &[u8]) -> Option<&Arc<ClientKey>> {
-        self.by_fingerprint.get(&Fingerprint::of(credential))
+        self.get(Fingerprint::of(credential))
     }
 
     /// All of them, in the order of the file.
@@ -211,6 +293,10 @@ pub struct ClientKey {
     pub schedule: Schedule,
     /// How many further attempts a failed request gets.
     pub retries: Retries,
+    /// `RATE_LIMIT` or `rate_limit`: of this key. 60 requests a minute when nothing is written.
+    pub rate_limit: ByModel<RateLimit>,
+    /// `ENABLE_MODERATION`: prompts are moderated before they are sent on.
+    pub is_moderated: bool,
 }
 
 /// One line of a client key's `model:` list.
@@ -238,6 +324,14 @@ pub enum RuleTarget {
         /// The alias behind it; may contain further slashes.
         alias: Arc<str>,
     },
+    /// `sk-…/*` or `sk-…/alias`: what another client key may use, in the order that it has for it.
+    /// There are no circles.
+    Client {
+        /// The other key.
+        key: Fingerprint,
+        /// The alias behind it; `None` for all.
+        alias: Option<Arc<str>>,
+    },
 }
 
 /// `SCHEDULING_ALGORITHM`.
@@ -247,6 +341,28 @@ pub enum Schedule {
     RoundRobin,
     /// Each request starts at the first channel.
     FixedPriority,
+    /// Each channel is the first one as often as its weight says, evenly spread.
+    WeightedRoundRobin,
+    /// The order is drawn; who has more weight is drawn earlier.
+    Lottery,
+    /// Any order.
+    Random,
+}
+
+impl Schedule {
+    /// Every schedule with its name in the configuration.
+    pub const ALL: [(Schedule, &'static str); 5] = [
+        (Schedule::FixedPriority, "fixed_priority"),
+        (Schedule::RoundRobin, "round_robin"),
+        (Schedule::WeightedRoundRobin, "weighted_round_robin"),
+        (Schedule::Lottery, "lottery"),
+        (Schedule::Random, "random"),
+    ];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(schedule, _)| *schedule == self).map_or("round_robin", |(_, name)| name)
+    }
 }
 
 /// `AUTO_RETRY`.

@@ -50,6 +50,7 @@ impl Catalogue {
     fn doubt(&self, target: &RuleTarget) -> Option<String> {
         match target {
             RuleTarget::Everything => None,
+            RuleTarget::Client { .. } => None,
             RuleTarget::Model(alias) => self.doubt_model(alias),
             RuleTarget::Provider(provider) => self.doubt_provider(provider, "*"),
             RuleTarget::ProviderModel { provider, alias } => self.doubt_provider(provider, alias).or_else(|| {

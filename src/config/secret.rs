@@ -64,6 +64,12 @@ impl Fingerprint {
     }
 }
 
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

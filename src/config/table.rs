@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::resolved::{Channel, ClientKey, Config, ModelSource, Retries, Rule, RuleTarget, Schedule, Vertex};
+use super::resolved::{Channel, ClientKey, Config, ModelSource, Retries, Rule, RuleTarget, Vertex};
 use super::source::without_credentials;
 
 /// All channels and client keys, one a line; models and rules continue on lines of their own.
@@ -65,10 +65,7 @@ fn address(channel: &Channel) -> Vec<String> {
 }
 
 fn client_rows(key: &ClientKey) -> Vec<Vec<String>> {
-    let schedule = match key.schedule {
-        Schedule::RoundRobin => "round_robin",
-        Schedule::FixedPriority => "fixed_priority",
-    };
+    let schedule = key.schedule.name();
     let retries = match key.retries {
         Retries::UntilExhausted => "all channels".to_owned(),
         Retries::AtMost(0) => "none".to_owned(),
@@ -92,6 +89,7 @@ fn written(rule: &Rule) -> String {
         RuleTarget::Model(alias) => alias.to_string(),
         RuleTarget::Provider(provider) => format!("{provider}/*"),
         RuleTarget::ProviderModel { provider, alias } => format!("{provider}/{alias}"),
+        RuleTarget::Client { key, alias } => format!("{key:?}/{}", alias.as_deref().unwrap_or("*")),
     };
     rule.weight.map(|weight| format!("{target}: {weight}")).unwrap_or(target)
 }

@@ -54,6 +54,7 @@ fn allows(target: &RuleTarget, channel: &str, alias: &str) -> bool {
         RuleTarget::Everything => true,
         RuleTarget::Model(wanted) => &**wanted == alias,
         RuleTarget::Provider(provider) => &**provider == channel,
+        RuleTarget::Client { .. } => false,
         RuleTarget::ProviderModel { provider, alias: wanted } => &**provider == channel && &**wanted == alias,
     }
 }

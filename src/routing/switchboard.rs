@@ -78,7 +78,7 @@ impl Ring {
     fn next(&mut self, schedule: Schedule) -> Plan {
         let start = match schedule {
             Schedule::FixedPriority => 0,
-            Schedule::RoundRobin => self.cursor,
+            _ => self.cursor,
         };
         self.cursor = (self.cursor + 1).checked_rem(self.candidates.len()).unwrap_or(0);
         Plan::new(Arc::clone(&self.candidates), start)
@@ -103,6 +103,8 @@ mod tests {
             rules: vec![Rule { target: RuleTarget::Everything, weight: None }],
             schedule,
             retries: Retries::UntilExhausted,
+            rate_limit: Default::default(),
+            is_moderated: false,
         }
     }
 

@@ -186,6 +186,11 @@ mod tests {
                 tools: true,
                 stream_usage: true,
                 limits: crate::config::TimeLimits::with_patience(std::time::Duration::from_secs(1)),
+                model_timeouts: Default::default(),
+                key_schedule: Default::default(),
+                key_limit: Default::default(),
+                rests: Default::default(),
+                breaker: None,
                 vertex: None,
             };
             route(&channel, Operation::Chat { model: "m", stream: false }).url.to_string()
