@@ -1,6 +1,7 @@
 //! The workers' door to the actors that schedule.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use arc_swap::ArcSwapOption;
@@ -11,7 +12,7 @@ use crate::canon::{Failure, FailureKind};
 use crate::config::{ChannelId, ClientKey, Config, ModelName, ModelSource};
 
 use super::health::HealthBoard;
-use super::messages::{Dispatch, Granted, ListModels, ModelsChanged, Ticket};
+use super::messages::{Dispatch, ListModels, ModelsChanged, Ticket, Verdict};
 use super::outbox;
 use super::provider::ProviderActor;
 use super::router::Router;
@@ -30,6 +31,7 @@ pub struct Control {
     providers: DashMap<ChannelId, Addr<ProviderActor>>,
     discovered: DashMap<ChannelId, Vec<ModelName>>,
     health: HealthBoard,
+    started: Instant,
 }
 
 impl Control {
@@ -43,6 +45,7 @@ impl Control {
             providers: DashMap::new(),
             discovered: DashMap::new(),
             health: HealthBoard::new(),
+            started: Instant::now(),
         })
     }
 
@@ -56,6 +59,11 @@ impl Control {
     /// The configuration that the actors work by.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The time, as all scheduling counts it.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// How the channels are doing.
@@ -106,14 +114,13 @@ impl Control {
         self.router.load_full().filter(|router| router.connected())
     }
 
-    /// A lease for the next attempt.
+    /// What to do next for a request: a lease for an attempt, a time to wait, or nothing.
     ///
     /// # Errors
     ///
-    /// The client may not use the model, or nothing is left to try.
-    pub async fn lease(self: &Arc<Self>, ticket: Ticket) -> Result<Granted, Failure> {
-        let answer = self.ask(|control, reply| outbox::put(control, Dispatch { ticket: ticket.clone(), reply }));
-        answer.await.unwrap_or_else(Err)
+    /// Only when the actors keep dying.
+    pub async fn next(self: &Arc<Self>, ticket: Ticket) -> Result<Verdict, Failure> {
+        self.ask(|control, reply| outbox::put(control, Dispatch { ticket: ticket.clone(), reply })).await
     }
 
     /// Every alias that a client may use now.

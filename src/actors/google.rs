@@ -1,17 +1,17 @@
 //! A channel of Google Vertex AI: its regions, its access token, and the requests that wait for one.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::{Channel, Vertex};
-use crate::routing::Regions;
+use crate::routing::{Regions, Rests};
 use crate::upstream::{Placement, Token, vertex_target};
 
 use super::access::{Access, Entry};
-use super::lease::{Outcome, Tried};
-use super::messages::{Dispatch, Ticket};
-use super::slot::{Slot, Without};
+use super::lease::{Outcome, Settle};
+use super::messages::{Dispatch, Purpose};
+use super::slot::{Applicant, Slot, Without};
 use super::targets::{Ask, Kept};
 
 /// What such a channel has in place of keys.
@@ -24,7 +24,6 @@ pub(super) struct Google {
     /// Requests that came while there was no token. Each is one that a client waits for, so there
     /// are no more of them than requests in flight.
     waiting: Vec<Dispatch>,
-    started: Instant,
 }
 
 impl Google {
@@ -37,7 +36,6 @@ impl Google {
             access: Access::default(),
             targets: (0, Kept::default()),
             waiting: Vec::new(),
-            started: Instant::now(),
         })
     }
 
@@ -47,28 +45,33 @@ impl Google {
     }
 
     /// A region for the next attempt of this request.
-    pub fn slot(&mut self, ticket: &Ticket, model: &Arc<str>, now: Instant) -> Result<Slot, Without> {
-        let Some(Vertex { account, .. }) = self.channel.vertex.as_deref() else { return Err(Without::Slot) };
-        let held = match self.access.enter(now) {
+    pub fn slot(&mut self, applicant: Applicant<'_>, rests: &Rests) -> Result<Slot, Without> {
+        let Applicant { ticket, model, now } = applicant;
+        let Some(Vertex { account, .. }) = self.channel.vertex.as_deref() else { return Err(Without::Slot(None)) };
+        let Purpose::Chat { stream } = ticket.purpose else { return Err(Without::Slot(None)) };
+        let held = match self.access.enter(Instant::now()) {
             Entry::Granted(held) => held,
             Entry::Wait => return Err(Without::Token),
-            Entry::Refused(why) => return Err(Without::Access(Box::new(why))),
+            Entry::Refused(why) => return Err(Without::Failure(Box::new(why))),
         };
-        let is_spent = |region| ticket.attempts.iter().any(|attempt| attempt.spent(self.channel.id, region));
-        let elapsed = now.saturating_duration_since(self.started);
-        let region = self.regions.pick(model, is_spent, elapsed).ok_or(Without::Slot)?;
-        let name = self.regions.name(region).ok_or(Without::Slot)?;
+        let is_spent = |region| ticket.attempts.iter().any(|attempt| attempt.spent(self.channel.id, region, now));
+        let rest_of = |region| rests.of(region, model, now);
+        let region = match self.regions.pick(model, |region| is_spent(region) || rest_of(region).is_some(), now) {
+            Some(region) => region,
+            None => applicant.first_to_wake(self.regions.of(model).filter(|region| !is_spent(*region)), rest_of)?,
+        };
+        let name = self.regions.name(region).ok_or(Without::Slot(None))?;
         let (serial, kept) = &mut self.targets;
         if *serial != held.serial {
             *serial = held.serial;
             kept.clear();
         }
-        let target = kept.get(Ask { key: region, model: Some((Arc::clone(model), ticket.stream)) }, || {
+        let target = kept.get(Ask { key: region, model: Some((Arc::clone(model), stream)) }, || {
             let placement = Placement { project: &account.project_id, region: name, model };
-            vertex_target(&self.channel.base_url, &placement, ticket.stream, &held.value)
+            vertex_target(&self.channel.base_url, &placement, stream, &held.value)
         });
         let target = target.map_err(Without::Target)?;
-        Ok(Slot { key: region, label: Some(Arc::clone(name)), target, token: Some(held.serial) })
+        Ok(Slot { key: region, label: None, region: Some(Arc::clone(name)), target, token: Some(held.serial) })
     }
 
     /// Keeps a request until there is a token.
@@ -90,12 +93,15 @@ impl Google {
     }
 
     /// Learns from how an attempt ended.
-    pub fn learn(&mut self, tried: Tried, outcome: Outcome, now: Instant) {
-        match outcome {
-            Outcome::Succeeded => self.access.accepted(tried.token),
-            Outcome::Failed(FailureKind::KeyRefused) if tried.is_unauthorized => self.access.refused(tried.token, now),
+    pub fn learn(&mut self, settle: &Settle, now: Duration) {
+        let Some(token) = settle.token else { return };
+        match settle.outcome {
+            Outcome::Begun | Outcome::Succeeded => self.access.accepted(token),
+            Outcome::Failed(FailureKind::KeyRefused) if settle.is_unauthorized => {
+                self.access.refused(token, Instant::now());
+            }
             Outcome::Failed(FailureKind::UpstreamNotFound) => {
-                self.regions.lacks(tried.region, tried.model, now.saturating_duration_since(self.started));
+                self.regions.lacks(settle.slot, Arc::clone(&settle.model), now);
             }
             _ => {}
         }

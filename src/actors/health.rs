@@ -28,9 +28,10 @@ impl ChannelHealth {
 
     pub(super) fn settle(&self, outcome: Outcome) {
         let counter = match outcome {
+            Outcome::Begun => return,
             Outcome::Succeeded => &self.succeeded,
-            Outcome::Failed(_) => &self.failed,
-            Outcome::Cancelled => &self.cancelled,
+            Outcome::Failed(kind) if !kind.is_unsent() => &self.failed,
+            Outcome::Failed(_) | Outcome::Cancelled => &self.cancelled,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -51,7 +52,7 @@ impl ChannelHealth {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Attempts that ended because the client went away.
+    /// Attempts that ended because the client went away, or for want of anything to send.
     pub fn cancelled(&self) -> u64 {
         self.cancelled.load(Ordering::Relaxed)
     }

@@ -1,18 +1,25 @@
 //! The right to make one attempt at one channel with one key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::canon::{Failure, FailureKind, Next};
-use crate::config::Channel;
+use crate::config::{Channel, TimeLimits};
+use crate::routing::limited_for;
 use crate::upstream::Target;
 
 use super::slot::Slot;
 
+/// The pause before what has failed for no lasting reason is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// Not yet, but its answer has begun.
+    Begun,
     /// With a whole answer.
     Succeeded,
     /// With a failure of this kind.
@@ -26,29 +33,32 @@ pub enum Outcome {
 pub struct Lease {
     line: Arc<Line>,
     slot: Slot,
+    limits: TimeLimits,
     upstream_model: Arc<str>,
+    /// Whether a model that kept failing is tried again with it.
+    is_probe: bool,
     outcome: Outcome,
     is_unauthorized: bool,
+    retry_after: Option<Duration>,
 }
 
-/// A lease gives itself back; sent exactly once.
+/// What became of a lease. Sent exactly once with an outcome that is final, at the latest when the
+/// lease is dropped.
 pub struct Settle {
     /// How the attempt ended.
     pub outcome: Outcome,
-    /// What it tried, where there was an access token.
-    pub tried: Option<Tried>,
-}
-
-/// An attempt in one region with one access token.
-pub struct Tried {
-    /// The region's position.
-    pub region: usize,
-    /// The model's name there.
+    /// The position of its key or region.
+    pub slot: usize,
+    /// The model's name at the channel.
     pub model: Arc<str>,
-    /// The serial of the token.
-    pub token: u64,
-    /// The upstream did not accept the token.
+    /// The serial of its access token, if it had one.
+    pub token: Option<u64>,
+    /// Whether a model that kept failing was tried again with it.
+    pub is_probe: bool,
+    /// The upstream does not know the key, or did not accept the token.
     pub is_unauthorized: bool,
+    /// When the upstream wants to be asked again.
+    pub retry_after: Option<Duration>,
 }
 
 /// What all leases of a channel share.
@@ -63,8 +73,23 @@ pub struct Line {
 
 impl Lease {
     /// A lease on one slot, for one model.
-    pub(super) fn new(line: Arc<Line>, slot: Slot, upstream_model: Arc<str>) -> Self {
-        Self { line, slot, upstream_model, outcome: Outcome::Cancelled, is_unauthorized: false }
+    pub(super) fn new(
+        line: Arc<Line>,
+        slot: Slot,
+        limits: TimeLimits,
+        upstream_model: Arc<str>,
+        is_probe: bool,
+    ) -> Self {
+        Self {
+            line,
+            slot,
+            limits,
+            upstream_model,
+            is_probe,
+            outcome: Outcome::Cancelled,
+            is_unauthorized: false,
+            retry_after: None,
+        }
     }
 
     /// The channel that answers.
@@ -77,19 +102,29 @@ impl Lease {
         self.slot.key
     }
 
-    /// How the key or the region appears in the statistics.
-    pub fn key_label(&self) -> Option<Arc<str>> {
-        self.slot.label.clone()
+    /// How the key appears in the statistics, if there is one.
+    pub fn key_label(&self) -> Option<&Arc<str>> {
+        self.slot.label.as_ref()
+    }
+
+    /// The region, if there is one.
+    pub fn region(&self) -> Option<&Arc<str>> {
+        self.slot.region.as_ref()
     }
 
     /// The model's name at this channel.
-    pub fn upstream_model(&self) -> &str {
+    pub fn upstream_model(&self) -> &Arc<str> {
         &self.upstream_model
     }
 
     /// Where to send the request.
     pub fn target(&self) -> &Target {
         &self.slot.target
+    }
+
+    /// The time limits of the attempt.
+    pub fn limits(&self) -> &TimeLimits {
+        &self.limits
     }
 
     /// Whether another attempt makes sense after this failure, and where. A region is a key of its
@@ -109,6 +144,30 @@ impl Lease {
         }
     }
 
+    /// After which time the same key may be tried again by the same request, if at all. A failure
+    /// that may well have passed by then counts only `for_once`.
+    pub(super) fn again_after(&self, failure: &Failure, for_once: bool) -> Option<Duration> {
+        match failure.kind {
+            FailureKind::RateLimited => Some(limited_for(failure.retry_after, &self.line.channel.rests)),
+            FailureKind::Overloaded if failure.retry_after.is_some() => failure.retry_after,
+            FailureKind::Overloaded
+            | FailureKind::ConnectionLost
+            | FailureKind::ErrorInAnswer
+            | FailureKind::EmptyAnswer
+            | FailureKind::CutAnswer => for_once.then_some(PAUSE),
+            FailureKind::UpstreamStatus => {
+                let is_passing = failure.upstream_status.is_some_and(|status| status >= 500 || status == 408);
+                (for_once && is_passing).then_some(PAUSE)
+            }
+            _ => None,
+        }
+    }
+
+    /// Says that the answer has begun, which may be long before it ends.
+    pub fn begun(&self) {
+        self.report(Outcome::Begun);
+    }
+
     /// Gives the slot back and says how the attempt ended.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
@@ -118,18 +177,25 @@ impl Lease {
     pub fn failed(mut self, failure: &Failure) {
         self.outcome = Outcome::Failed(failure.kind);
         self.is_unauthorized = failure.upstream_status == Some(401);
+        self.retry_after = failure.retry_after;
+    }
+
+    fn report(&self, outcome: Outcome) {
+        // An owner that is gone has no use for the outcome.
+        let _ = self.line.settled.send(Settle {
+            outcome,
+            slot: self.slot.key,
+            model: Arc::clone(&self.upstream_model),
+            token: self.slot.token,
+            is_probe: self.is_probe,
+            is_unauthorized: self.is_unauthorized,
+            retry_after: self.retry_after,
+        });
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let tried = self.slot.token.map(|token| Tried {
-            region: self.slot.key,
-            model: Arc::clone(&self.upstream_model),
-            token,
-            is_unauthorized: self.is_unauthorized,
-        });
-        // An owner that is gone has no use for the outcome.
-        let _ = self.line.settled.send(Settle { outcome: self.outcome, tried });
+        self.report(self.outcome);
     }
 }

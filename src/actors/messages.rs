@@ -1,26 +1,34 @@
 //! What the actors say to each other. Each message carries its reply channel, if it has a reply.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::canon::{Failure, Next};
 use crate::config::{ChannelId, ClientKey};
-use crate::routing::{Attempted, Plan};
+use crate::routing::{Attempted, Plan, Quota, Rest, Situation, Step};
 use crate::upstream::Token;
 
 use super::lease::Lease;
 
-/// Everything that scheduling knows of one request. Travels with it from attempt to attempt.
+/// Everything that scheduling knows of one request. Travels with it from attempt to attempt. Times
+/// count as [`Control::now`](super::Control::now) does.
 #[derive(Clone)]
 pub struct Ticket {
     /// Who asks.
     pub client: Arc<ClientKey>,
     /// For which alias.
     pub model: Arc<str>,
-    /// Whether the answer is streamed.
-    pub stream: bool,
+    /// For what.
+    pub purpose: Purpose,
+    /// The tokens of the prompt, as estimated, where a limit depends on it.
+    pub prompt_tokens: Option<u64>,
+    /// When the request has to have begun to be answered.
+    pub deadline: Duration,
+    /// What is left of the client's limit; filled in by the Router when it counts the request.
+    pub quota: Option<Quota>,
     /// The candidates and how far through them the request has come; made by the Router.
     pub plan: Option<Plan>,
     /// What was tried so far.
@@ -29,22 +37,59 @@ pub struct Ticket {
     pub declined: Option<Box<Failure>>,
 }
 
+/// What a request wants of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An answer.
+    Chat {
+        /// Whether it is streamed.
+        stream: bool,
+    },
+    /// Its judgement of a prompt that a client has sent; counts for no limit of the client's.
+    Moderation,
+}
+
 impl Ticket {
     /// The ticket of a request that has just come in.
-    pub fn new(client: Arc<ClientKey>, model: Arc<str>, stream: bool) -> Self {
-        Self { client, model, stream, plan: None, attempts: Vec::new(), declined: None }
+    pub fn new(client: Arc<ClientKey>, model: Arc<str>, purpose: Purpose) -> Self {
+        Self {
+            client,
+            model,
+            purpose,
+            prompt_tokens: None,
+            deadline: Duration::MAX,
+            quota: None,
+            plan: None,
+            attempts: Vec::new(),
+            declined: None,
+        }
+    }
+
+    /// What to do next; nothing without a plan.
+    pub fn step(&mut self, now: Duration) -> Step {
+        let Self { client, plan, attempts, deadline, .. } = self;
+        let situation = Situation { attempts, retries: client.retries, now, deadline: *deadline };
+        plan.as_mut().map_or(Step::Over { full_until: None }, |plan| plan.step(situation))
     }
 
     /// Notes that an attempt with this lease failed.
-    pub fn failed(&mut self, lease: &Lease, next: Next) {
-        self.attempts.push(Attempted { channel: lease.channel().id, key: lease.key(), next });
+    pub fn failed(&mut self, lease: &Lease, failure: &Failure, next: Next, now: Duration) {
+        let is_alone = self.plan.as_ref().is_none_or(|plan| plan.in_order().count() < 2);
+        let again = lease.again_after(failure, is_alone && self.attempts.is_empty());
+        self.attempts.push(Attempted {
+            channel: lease.channel().id,
+            key: lease.key(),
+            upstream_model: Arc::clone(lease.upstream_model()),
+            next,
+            again: again.map(|pause| now.saturating_add(pause)),
+        });
         if let Some(plan) = &mut self.plan {
             plan.failed(next);
         }
     }
 
-    /// Notes that the channel asked last has nothing to try, and why, if it knows.
-    pub fn declined(&mut self, why: Option<Failure>) {
+    /// Notes that the channel asked last has nothing to try, until when, and why, if it knows.
+    pub fn declined(&mut self, rest: Option<Rest>, why: Option<Failure>) {
         if let Some(why) = why {
             let telling = match self.declined.take() {
                 Some(before) => before.more_informative(why),
@@ -53,13 +98,10 @@ impl Ticket {
             self.declined = Some(Box::new(telling));
         }
         if let Some(plan) = &mut self.plan {
-            plan.declined();
+            plan.declined(rest);
         }
     }
 }
-
-/// A lease with the ticket for a further attempt.
-pub type Granted = (Lease, Ticket);
 
 /// A worker wants a lease. Goes to the Router, which forwards it to a ProviderActor; comes back to
 /// the Router when that declines.
@@ -69,7 +111,32 @@ pub struct Dispatch {
     /// The request.
     pub ticket: Ticket,
     /// Where exactly one answer goes.
-    pub reply: oneshot::Sender<Result<Granted, Failure>>,
+    pub reply: oneshot::Sender<Verdict>,
+}
+
+/// The answer to a [`Dispatch`].
+pub struct Verdict {
+    /// The request, for what comes next.
+    pub ticket: Ticket,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// What becomes of a request.
+pub enum Decision {
+    /// It may make an attempt.
+    Granted(Lease),
+    /// It should ask again then.
+    Wait(Duration),
+    /// Nothing; this is why.
+    Refused(Box<Failure>),
+}
+
+impl Dispatch {
+    /// Gives the answer. A worker that is gone wants none; a lease for it gives itself back.
+    pub(super) fn decide(self, decision: Decision) {
+        let _ = self.reply.send(Verdict { ticket: self.ticket, decision });
+    }
 }
 
 /// All requests of one worker that wanted a lease at about the same time.

@@ -22,5 +22,5 @@ mod targets;
 
 pub use control::Control;
 pub use lease::{Lease, Outcome};
-pub use messages::Ticket;
+pub use messages::{Decision, Purpose, Ticket, Verdict};
 pub use stats::StatsQueue;

@@ -1,5 +1,6 @@
 //! One channel: its keys or regions, its list of models, its health.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,15 +10,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::{Channel, ModelName, ModelSource, TimeLimits};
+use crate::routing::{Cause, Condition, Rest, Rests, RetryBudget, Verdict, Why, verdict};
 use crate::upstream::{InvalidTarget, Target, fetch_token, list_models};
 
 use super::control::Control;
 use super::google::Google;
 use super::health::ChannelHealth;
 use super::keys::Keys;
-use super::lease::{Lease, Line, Settle};
-use super::messages::{Crash, Discovered, Dispatch, TokenArrived};
-use super::slot::Without;
+use super::lease::{Lease, Line, Outcome, Settle};
+use super::messages::{Crash, Decision, Discovered, Dispatch, Ticket, TokenArrived};
+use super::slot::{Applicant, Slot, Without};
 
 /// A discovered list of models is asked for again after this time.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -36,6 +38,11 @@ pub struct ProviderActor {
     slots: Slots,
     health: Arc<ChannelHealth>,
     control: Arc<Control>,
+    /// Keys or regions that rest.
+    rests: Rests,
+    /// By upstream model: those that something is known against.
+    conditions: HashMap<Arc<str>, Condition>,
+    budget: RetryBudget,
     settled: UnboundedReceiver<Settle>,
     discovery: Option<Discovery>,
     address: Option<Addr<Self>>,
@@ -79,7 +86,18 @@ impl ProviderActor {
         };
         let (sender, settled) = unbounded_channel();
         let line = Arc::new(Line { channel, settled: sender });
-        Ok(Self { line, slots, health, control, settled, discovery, address: None })
+        Ok(Self {
+            line,
+            slots,
+            health,
+            control,
+            rests: Rests::default(),
+            conditions: HashMap::new(),
+            budget: RetryBudget::default(),
+            settled,
+            discovery,
+            address: None,
+        })
     }
 
     /// Answers the worker with a lease, has the request wait for an access token, or passes it on
@@ -87,33 +105,53 @@ impl ProviderActor {
     fn grant(&mut self, dispatch: Dispatch) {
         let model = dispatch.ticket.plan.as_ref().and_then(|plan| plan.current());
         let Some(model) = model.map(|candidate| Arc::clone(&candidate.upstream_model)) else {
-            return self.decline(dispatch, None);
+            return self.decline(dispatch, None, None);
         };
-        let slot = match &mut self.slots {
-            Slots::Keys(keys) => keys.slot(&dispatch.ticket, &model),
-            Slots::Regions(google) => {
-                let now = Instant::now();
-                if google.must_fetch(now) {
-                    fetch_token_for(&self.line.channel, self.address.as_ref());
-                }
-                google.slot(&dispatch.ticket, &model, now)
-            }
-        };
+        let now = self.control.now();
+        let slot = self.slot(&dispatch.ticket, &model, now);
         match (slot, self.google()) {
             (Ok(slot), _) => {
                 self.health.grant();
-                let lease = Lease::new(Arc::clone(&self.line), slot, model);
-                // A worker that is gone drops the lease, which settles itself.
-                let _ = dispatch.reply.send(Ok((lease, dispatch.ticket)));
+                let condition = self.conditions.get_mut(&model);
+                let is_probe = condition.is_some_and(|condition| condition.enter(&self.line.channel, now));
+                let limits = self.line.channel.limits_for(&dispatch.ticket.model, &model);
+                let lease = Lease::new(Arc::clone(&self.line), slot, limits, model, is_probe);
+                dispatch.decide(Decision::Granted(lease));
             }
             (Err(Without::Token), Some(google)) => google.wait(dispatch),
-            (Err(Without::Access(why)), _) => self.decline(dispatch, Some(*why)),
+            (Err(Without::Failure(why)), _) => self.decline(dispatch, None, Some(*why)),
             (Err(Without::Target(why)), _) => {
                 log::error!("channel {}: {why}", self.line.channel.name);
-                self.decline(dispatch, None);
+                self.decline(dispatch, None, None);
             }
-            (Err(Without::Slot | Without::Token), _) => self.decline(dispatch, None),
+            (Err(Without::Slot(rest)), _) => self.decline(dispatch, rest, None),
+            (Err(Without::Token), None) => self.decline(dispatch, None, None),
         }
+    }
+
+    /// A key or region for the next attempt of a request at a model.
+    fn slot(&mut self, ticket: &Ticket, model: &Arc<str>, now: Duration) -> Result<Slot, Without> {
+        let applicant = Applicant { ticket, model, now };
+        if !applicant.insists()
+            && let Some(until) = self.conditions.get(model).and_then(|condition| condition.rests_until(now))
+        {
+            return Err(Without::Slot(Some(Rest { until, why: Why::Failing })));
+        }
+        let slot = match &mut self.slots {
+            Slots::Keys(keys) => keys.slot(applicant, &self.rests)?,
+            Slots::Regions(google) => {
+                if google.must_fetch(Instant::now()) {
+                    fetch_token_for(&self.line.channel, self.address.as_ref());
+                }
+                google.slot(applicant, &self.rests)?
+            }
+        };
+        if !ticket.attempts.iter().any(|attempt| attempt.channel == self.line.channel.id) {
+            self.budget.first_attempt(now);
+        } else if !self.budget.try_retry(now) {
+            return Err(Without::Slot(None));
+        }
+        Ok(slot)
     }
 
     fn google(&mut self) -> Option<&mut Google> {
@@ -124,18 +162,63 @@ impl ProviderActor {
     }
 
     /// Passes a request back, so that it is tried elsewhere.
-    fn decline(&self, mut dispatch: Dispatch, why: Option<Failure>) {
-        dispatch.ticket.declined(why);
+    fn decline(&self, mut dispatch: Dispatch, rest: Option<Rest>, why: Option<Failure>) {
+        dispatch.ticket.declined(rest, why);
         self.control.router().do_send(dispatch);
     }
 
-    /// Takes back the leases that were given back since the last look.
+    /// Takes back the leases that were given back since the last look, and learns from them.
     fn take_back(&mut self) {
-        while let Ok(Settle { outcome, tried }) = self.settled.try_recv() {
-            self.health.settle(outcome);
-            if let (Some(google), Some(tried)) = (self.google(), tried) {
-                google.learn(tried, outcome, Instant::now());
+        while let Ok(settle) = self.settled.try_recv() {
+            let now = self.control.now();
+            self.health.settle(settle.outcome);
+            if let Some(google) = self.google() {
+                google.learn(&settle, now);
             }
+            self.learn_slot(&settle, now);
+            self.learn_condition(&settle, now);
+        }
+    }
+
+    fn learn_slot(&mut self, settle: &Settle, now: Duration) {
+        let Settle { is_unauthorized, retry_after, .. } = *settle;
+        match settle.outcome {
+            Outcome::Begun | Outcome::Succeeded => self.rests.succeeded(settle.slot, &settle.model),
+            // What an account is refused it is refused in every region; its token is dealt with elsewhere.
+            Outcome::Failed(FailureKind::KeyRefused) if settle.token.is_some() => {}
+            Outcome::Failed(kind) => {
+                let channel = &self.line.channel;
+                let is_only = settle.token.is_none() && channel.keys.len() < 2;
+                let cause = Cause { kind, is_unauthorized, retry_after };
+                self.rests.failed((settle.slot, &settle.model), cause, &channel.rests, is_only, now);
+            }
+            Outcome::Cancelled => {}
+        }
+    }
+
+    fn learn_condition(&mut self, settle: &Settle, now: Duration) {
+        let channel = &self.line.channel;
+        let verdict = match settle.outcome {
+            Outcome::Begun | Outcome::Succeeded => verdict(None),
+            Outcome::Failed(kind) => verdict(Some(kind)),
+            Outcome::Cancelled => Verdict::Unknown,
+        };
+        if verdict == Verdict::Bad {
+            self.conditions.entry(Arc::clone(&settle.model)).or_default();
+        }
+        let Some(condition) = self.conditions.get_mut(&settle.model) else { return };
+        let rested = condition.rests_until(now).is_some();
+        condition.settled(verdict, settle.is_probe, channel, now);
+        match (rested, condition.rests_until(now)) {
+            (false, Some(until)) => {
+                let seconds = until.saturating_sub(now).as_secs_f64();
+                log::warn!("channel {}: {} keeps failing and rests for {seconds:.1} s", channel.name, settle.model);
+            }
+            (true, None) => log::info!("channel {}: {} answers again", channel.name, settle.model),
+            _ => {}
+        }
+        if condition.is_clear(now) {
+            self.conditions.remove(&settle.model);
         }
     }
 

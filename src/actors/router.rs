@@ -1,15 +1,17 @@
 //! The owner of all scheduling state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Supervisor};
+use fastrand::Rng;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::ChannelId;
-use crate::routing::Switchboard;
+use crate::routing::{Asks, Gate, Line, Step, Switchboard};
 
 use super::control::Control;
-use super::messages::{Crash, Dispatch, DispatchBatch, ListModels, ModelsChanged};
+use super::messages::{Crash, Decision, Dispatch, DispatchBatch, ListModels, ModelsChanged, Purpose, Ticket};
 use super::provider::ProviderActor;
 
 /// Checks what a client may use, orders the channels, forwards requests to their actors and
@@ -17,41 +19,70 @@ use super::provider::ProviderActor;
 pub struct Router {
     control: Arc<Control>,
     switchboard: Switchboard,
+    gate: Gate,
+    rng: Rng,
 }
 
 impl Router {
     /// A router over the channels of the configuration.
     pub fn new(control: Arc<Control>) -> Self {
-        let lines = control.config().channels.iter();
-        let lines = lines.map(|channel| (channel.id, Arc::clone(&channel.name), control.known_models(channel.id)));
-        Self { switchboard: Switchboard::new(lines), control: Arc::clone(&control) }
+        let lines = control.config().channels.iter().map(|channel| Line {
+            channel: channel.id,
+            name: Arc::clone(&channel.name),
+            models: control.known_models(channel.id),
+        });
+        Self {
+            switchboard: Switchboard::new(lines.collect()),
+            gate: Gate::default(),
+            rng: Rng::new(),
+            control: Arc::clone(&control),
+        }
     }
 
-    /// Sends a request on to the next channel, or refuses it.
+    /// Sends a request on to the next channel, has it wait, or refuses it.
     fn route(&mut self, mut dispatch: Dispatch) {
-        let ticket = &mut dispatch.ticket;
-        if ticket.plan.is_none() {
-            ticket.plan = self.switchboard.plan(&ticket.client, &ticket.model);
+        let now = self.control.now();
+        if dispatch.ticket.plan.is_none()
+            && let Err(why) = self.admit(&mut dispatch.ticket, now)
+        {
+            return dispatch.decide(Decision::Refused(Box::new(why)));
         }
-        let Some(plan) = &mut ticket.plan else {
+        loop {
+            match dispatch.ticket.step(now) {
+                Step::Ask(channel) => {
+                    // Sent through the table: an address of our own would be an allocation for each request.
+                    if self.has_living_actor(channel)
+                        && let Some(provider) = self.control.providers().get(&channel)
+                    {
+                        return provider.do_send(dispatch);
+                    }
+                    dispatch.ticket.declined(None, None);
+                }
+                Step::Wait(until) => return dispatch.decide(Decision::Wait(until)),
+                Step::Over { full_until } => {
+                    let why = dispatch.ticket.declined.take().map_or_else(|| nothing_left(full_until, now), |why| *why);
+                    return dispatch.decide(Decision::Refused(Box::new(why)));
+                }
+            }
+        }
+    }
+
+    /// Decides whether and where a request that has just come in may go.
+    fn admit(&mut self, ticket: &mut Ticket, now: Duration) -> Result<(), Failure> {
+        let config = self.control.config();
+        let Some(pool) = self.switchboard.pool(&ticket.client, &config.client_keys, &ticket.model) else {
             let message =
                 format!("the model \"{}\" is not available to this key; GET /v1/models lists what is", ticket.model);
-            return refuse(dispatch, Failure::new(FailureKind::ModelNotFound, message).at("model"));
+            return Err(Failure::new(FailureKind::ModelNotFound, message).at("model"));
         };
-        while let Some(channel) = plan.advance(&ticket.attempts, ticket.client.retries).map(|now| now.channel) {
-            // Sent through the table: an address of our own would be an allocation for each request.
-            if self.has_living_actor(channel)
-                && let Some(provider) = self.control.providers().get(&channel)
-            {
-                return provider.do_send(dispatch);
-            }
-            plan.declined();
+        if ticket.purpose != Purpose::Moderation {
+            let asks = Asks { client: &ticket.client, model: &ticket.model, prompt_tokens: ticket.prompt_tokens };
+            let (quota, admitted) = self.gate.admit(asks, &config.rate_limit, now);
+            ticket.quota = quota;
+            admitted?;
         }
-        let why = ticket.declined.take().map_or_else(
-            || Failure::new(FailureKind::Unavailable, "no channel is left that could answer; try again later"),
-            |why| *why,
-        );
-        refuse(dispatch, why);
+        ticket.plan = Some(pool.next(&mut self.rng));
+        Ok(())
     }
 
     /// Sees to it that a channel's actor lives: starts one if there is none or it died.
@@ -77,9 +108,16 @@ impl Router {
     }
 }
 
-fn refuse(dispatch: Dispatch, why: Failure) {
-    // A worker that is gone wants no answer.
-    let _ = dispatch.reply.send(Err(why));
+/// Why nothing was tried.
+fn nothing_left(full_until: Option<Duration>, now: Duration) -> Failure {
+    match full_until {
+        Some(until) => {
+            let message = "every key for this model has reached its limit (api_key_rate_limit); try again later";
+            let retry_after = Some(until.saturating_sub(now));
+            Failure { retry_after, ..Failure::new(FailureKind::LimitReached, message) }
+        }
+        None => Failure::new(FailureKind::Unavailable, "no channel is left that could answer; try again later"),
+    }
 }
 
 impl Actor for Router {
@@ -115,7 +153,7 @@ impl Handler<ListModels> for Router {
 
     fn handle(&mut self, ListModels { client, reply }: ListModels, _: &mut Context<Self>) {
         // A worker that is gone wants no answer.
-        let _ = reply.send(self.switchboard.aliases(&client));
+        let _ = reply.send(self.switchboard.aliases(&client, &self.control.config().client_keys));
     }
 }
 

@@ -51,6 +51,7 @@ impl Kept {
 pub(super) struct Targets {
     channel: Arc<Channel>,
     kept: Kept,
+    moderations: Kept,
 }
 
 impl Targets {
@@ -60,7 +61,7 @@ impl Targets {
     ///
     /// The channel's URL or one of its keys cannot be put on the wire.
     pub fn new(channel: Arc<Channel>) -> Result<Self, InvalidTarget> {
-        let targets = Self { channel, kept: Kept::default() };
+        let targets = Self { channel, kept: Kept::default(), moderations: Kept::default() };
         targets.lists()?;
         Ok(targets)
     }
@@ -72,10 +73,20 @@ impl Targets {
     /// The address of the model cannot be put on the wire.
     pub fn chat(&mut self, key: usize, model: &Arc<str>, stream: bool) -> Result<Arc<Target>, InvalidTarget> {
         let model_in_address = address_names_model(self.channel.dialect).then(|| (Arc::clone(model), stream));
-        let Self { channel, kept } = self;
+        let Self { channel, kept, .. } = self;
         kept.get(Ask { key, model: model_in_address }, || {
             Target::new(channel, Operation::Chat { model, stream }, channel.keys.get(key))
         })
+    }
+
+    /// Where to ask for the judgement of a prompt, with the key at this position.
+    ///
+    /// # Errors
+    ///
+    /// The channel's format has no moderation.
+    pub fn moderation(&mut self, key: usize) -> Result<Arc<Target>, InvalidTarget> {
+        let Self { channel, moderations, .. } = self;
+        moderations.get(Ask { key, model: None }, || Target::new(channel, Operation::Moderate, channel.keys.get(key)))
     }
 
     /// Where to ask for the list of models, with each key.

@@ -29,6 +29,8 @@ pub enum Next {
     Channel,
     /// The next channel, and never this one again for this request.
     OtherChannel,
+    /// The next channel whose model goes by another name: every other one would say the same.
+    OtherModel,
     /// No further attempt: every provider would say the same.
     Stop,
 }
@@ -54,6 +56,14 @@ pub enum FailureKind {
     Internal,
     /// Nothing is left that could be tried.
     Unavailable,
+    /// The time that the request may take in all is over.
+    DeadlinePassed,
+    /// The client's own limit, or the gateway's, is reached.
+    LimitReached,
+    /// The prompt did not pass moderation.
+    Flagged,
+    /// The prompt could not be moderated.
+    ModerationUnavailable,
     /// No connection to the upstream.
     Connect,
     /// The connection broke before the upstream answered.
@@ -120,6 +130,10 @@ impl FailureKind {
             Self::RequestTimeout => (408, "invalid_request_error", "request_timeout"),
             Self::Internal => (500, "server_error", "internal_error"),
             Self::Unavailable => (503, "server_error", "no_channel_available"),
+            Self::DeadlinePassed => (504, "upstream_error", "deadline_passed"),
+            Self::LimitReached => (429, "rate_limit_error", "rate_limit_exceeded"),
+            Self::Flagged => (400, "invalid_request_error", "content_flagged"),
+            Self::ModerationUnavailable => (503, "server_error", "moderation_unavailable"),
             Self::Connect => (502, "upstream_error", "upstream_unreachable"),
             Self::ConnectionLost => (502, "upstream_error", "upstream_connection_lost"),
             Self::FirstEventTimeout => (504, "upstream_error", "upstream_first_event_timeout"),
@@ -154,9 +168,11 @@ impl FailureKind {
             | Self::RouteNotFound
             | Self::MethodNotAllowed
             | Self::RequestTimeout
+            | Self::LimitReached
+            | Self::Flagged
             | Self::Untranslatable
             | Self::MediaUnavailable => Origin::Client,
-            Self::Internal | Self::Unavailable => Origin::Gateway,
+            Self::Internal | Self::Unavailable | Self::ModerationUnavailable => Origin::Gateway,
             _ => Origin::Upstream,
         }
     }
@@ -179,8 +195,34 @@ impl FailureKind {
             | Self::UpstreamNotFound
             | Self::Untranslatable
             | Self::MediaUnavailable => Next::OtherChannel,
+            Self::ContextTooLong => Next::OtherModel,
             _ => Next::Stop,
         }
+    }
+
+    /// Whether it shows that the channel, or the model there, is not well. What a key lacks, what the
+    /// request is wrong about and what was never sent does not.
+    pub fn blames_channel(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::ConnectionLost
+                | Self::FirstEventTimeout
+                | Self::IdleTimeout
+                | Self::TotalTimeout
+                | Self::UpstreamNotFound
+                | Self::Overloaded
+                | Self::UpstreamStatus
+                | Self::ErrorInAnswer
+                | Self::EmptyAnswer
+                | Self::UnreadableAnswer
+                | Self::CutAnswer
+        )
+    }
+
+    /// Whether it happened before anything was sent to the upstream.
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Self::Untranslatable | Self::MediaUnavailable | Self::InvalidRequest)
     }
 
     /// How much a client learns from it; the most informative failure of several is what it is
@@ -195,7 +237,7 @@ impl FailureKind {
             Self::EmptyAnswer | Self::UnreadableAnswer | Self::CutAnswer => 4,
             Self::UpstreamNotFound | Self::Untranslatable | Self::MediaUnavailable => 3,
             Self::Connect | Self::ConnectionLost => 2,
-            Self::KeyRefused => 1,
+            Self::KeyRefused | Self::DeadlinePassed => 1,
             _ => 0,
         }
     }

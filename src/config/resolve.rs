@@ -74,6 +74,7 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         media_fetch,
         rate_limit: Default::default(),
         deadline: None,
+        limits_tokens: false,
         passes_unmoderated: false,
     })
 }

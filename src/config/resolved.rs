@@ -29,6 +29,8 @@ pub struct Config {
     /// `deadline`: how long a request may wait for the beginning of its answer, all attempts taken
     /// together. `None`: five minutes, and more where one attempt may take longer.
     pub deadline: Option<Duration>,
+    /// Whether any limit is one of tokens, so that prompts have to be measured.
+    pub limits_tokens: bool,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
 }

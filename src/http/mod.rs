@@ -7,6 +7,7 @@ mod edge;
 mod errors;
 mod health;
 mod models;
+mod reply;
 mod routes;
 
 pub use edge::Edge;

@@ -1,21 +1,36 @@
 //! What is noted of a request on its way, and reported once when it is over.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::{Lease, StatsQueue};
-use crate::canon::Usage;
+use crate::canon::{Failure, Usage};
 use crate::config::ClientKey;
 use crate::stats::{AttemptRow, RequestRow};
 
+/// The outcome of an attempt that was answered.
+const ANSWERED: &str = "ok";
+/// The outcome of an attempt whose client left.
+const CANCELLED: &str = "cancelled";
+
 /// The account of one request. Whatever becomes of the request, dropping the account reports it:
-/// an answer, a refusal, a client that went away.
+/// an answer, a refusal, a client that went away. Each attempt is a line of the log, too.
 pub struct Account {
     stats: StatsQueue,
     request_id: Arc<str>,
     started: Instant,
     row: Option<RequestRow>,
+    attempts: Vec<Trial>,
+}
+
+/// One attempt.
+struct Trial {
+    row: AttemptRow,
+    started: Instant,
+    /// The status of a failure.
+    status: Option<u16>,
 }
 
 impl Account {
@@ -30,12 +45,13 @@ impl Account {
             provider: None,
             model: None,
             api_key: None,
+            is_flagged: false,
             text: None,
             usage: None,
             timestamp: SystemTime::now(),
             attempts: Vec::new(),
         });
-        Self { row, stats, request_id, started: Instant::now() }
+        Self { row, stats, request_id, started: Instant::now(), attempts: Vec::new() }
     }
 
     /// The `x-request-id` of the answer.
@@ -58,12 +74,28 @@ impl Account {
         }
     }
 
-    /// An attempt begins. Neither succeeded nor failed, it ends undecided: the client left.
-    pub fn attempt(&mut self, lease: &Lease) {
+    /// The prompt did not pass moderation.
+    pub fn flagged(&mut self) {
         if let Some(row) = &mut self.row {
-            let provider = Arc::clone(&lease.channel().name);
-            row.attempts.push(AttemptRow { provider, provider_api_key: lease.key_label(), success: None });
+            row.is_flagged = true;
         }
+    }
+
+    /// An attempt at a model begins. Neither succeeded nor failed, it ends undecided: the client left.
+    pub fn attempt(&mut self, lease: &Lease, model: &Arc<str>) {
+        self.attempts.push(Trial {
+            row: AttemptRow {
+                provider: Arc::clone(&lease.channel().name),
+                provider_api_key: lease.key_label().cloned(),
+                region: lease.region().cloned(),
+                model: Arc::clone(model),
+                success: None,
+                outcome: CANCELLED,
+                duration: Duration::ZERO,
+            },
+            started: Instant::now(),
+            status: None,
+        });
     }
 
     /// The attempt's first event is here, and with it the answer.
@@ -71,7 +103,7 @@ impl Account {
         let elapsed = self.started.elapsed();
         if let Some(row) = &mut self.row {
             row.first_response_time = Some(elapsed);
-            row.provider = row.attempts.last().map(|attempt| Arc::clone(&attempt.provider));
+            row.provider = self.attempts.last().map(|attempt| Arc::clone(&attempt.row.provider));
         }
     }
 
@@ -84,26 +116,104 @@ impl Account {
 
     /// The last attempt ended with a whole answer.
     pub fn succeeded(&mut self) {
-        self.decide(true);
+        self.end_attempt(Some(true), ANSWERED, None);
     }
 
-    /// The last attempt failed.
-    pub fn failed(&mut self) {
-        self.decide(false);
-    }
-
-    fn decide(&mut self, success: bool) {
-        if let Some(attempt) = self.row.as_mut().and_then(|row| row.attempts.last_mut()) {
-            attempt.success = Some(success);
+    /// The last attempt failed. One that had nothing to send was none.
+    pub fn failed(&mut self, failure: &Failure) {
+        if failure.kind.is_unsent() {
+            self.attempts.pop();
+        } else {
+            self.end_attempt(Some(false), failure.kind.public().code, failure.upstream_status);
         }
+    }
+
+    /// The attempts so far, as a list for those who run the gateway:
+    /// `openai;key=sk-ab..yz;outcome=rate_limit_exceeded;status=429;ms=12, backup;outcome=ok;ms=340`.
+    pub fn trail(&self) -> String {
+        let mut trail = String::new();
+        for Trial { row, started, status } in &self.attempts {
+            if !trail.is_empty() {
+                trail.push_str(", ");
+            }
+            push_token(&mut trail, &row.provider);
+            for (name, value) in [("key", &row.provider_api_key), ("region", &row.region)] {
+                if let Some(value) = value {
+                    trail.push(';');
+                    trail.push_str(name);
+                    trail.push('=');
+                    push_token(&mut trail, value);
+                }
+            }
+            let is_under_way = row.success.is_none();
+            let outcome = if is_under_way { ANSWERED } else { row.outcome };
+            let duration = if is_under_way { started.elapsed() } else { row.duration };
+            let status = status.map(|status| format!(";status={status}")).unwrap_or_default();
+            // Writing to a String cannot fail.
+            let _ = write!(trail, ";outcome={outcome}{status};ms={}", duration.as_millis());
+        }
+        trail
+    }
+
+    fn end_attempt(&mut self, success: Option<bool>, outcome: &'static str, status: Option<u16>) {
+        let number = self.attempts.len();
+        let Some(Trial { row, started, status: noted }) = self.attempts.last_mut() else { return };
+        (row.success, row.outcome, row.duration, *noted) = (success, outcome, started.elapsed(), status);
+        let level = if success == Some(false) { log::Level::Warn } else { log::Level::Info };
+        if log::log_enabled!(level) {
+            let key = row.provider_api_key.iter().map(|key| format!(" key {key}"));
+            let place: String = key.chain(row.region.iter().map(|region| format!(" region {region}"))).collect();
+            let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
+            let (id, channel, model, ms) = (&self.request_id, &row.provider, &row.model, row.duration.as_millis());
+            log::log!(level, "request {id} attempt {number}: {channel}{place} {model:?}: {outcome}{status}, {ms} ms");
+        }
+    }
+}
+
+/// Puts a text into a header: what is not visible ASCII, or has a meaning there, as `%XX`.
+fn push_token(header: &mut String, text: &str) {
+    for part in text.split_inclusive('…') {
+        let (plain, dots) = part.strip_suffix('…').map_or((part, ""), |plain| (plain, ".."));
+        for byte in plain.bytes() {
+            match byte {
+                b'%' | b',' | b';' | b'=' | b'"' => {}
+                b'!'..=b'~' => {
+                    header.push(char::from(byte));
+                    continue;
+                }
+                _ => {}
+            }
+            let _ = write!(header, "%{byte:02X}");
+        }
+        header.push_str(dots);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
+        if self.attempts.last().is_some_and(|attempt| attempt.row.success.is_none()) {
+            self.end_attempt(None, CANCELLED, None);
+        }
         if let Some(mut row) = self.row.take() {
             row.process_time = self.started.elapsed();
+            row.attempts = self.attempts.drain(..).map(|attempt| attempt.row).collect();
             self.stats.push(row);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::push_token;
+
+    #[test]
+    fn any_name_can_stand_in_the_trail() {
+        let token = |text| {
+            let mut header = String::new();
+            push_token(&mut header, text);
+            header
+        };
+        assert_eq!(token("sk-ab…yz#0011aaff"), "sk-ab..yz#0011aaff");
+        assert_eq!(token("我的; a,b=c"), "%E6%88%91%E7%9A%84%3B%20a%2Cb%3Dc");
     }
 }

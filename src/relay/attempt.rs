@@ -1,5 +1,7 @@
 //! One attempt, up to the commit point.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
@@ -9,6 +11,7 @@ use crate::dialect::{AnswerStream, Framing};
 use crate::upstream::{self, Body, Outgoing};
 
 use super::exchange::{Asked, Exchange};
+use super::journey::deadline_passed;
 
 /// An answer that is not streamed may be this long, in bytes; images come as base64 in there.
 const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;
@@ -35,11 +38,37 @@ pub enum Begun {
     },
 }
 
-/// Sends the request to the channel of the lease and waits for the commit point.
-pub async fn attempt(asked: &Asked, lease: &Lease) -> Result<Begun, Failure> {
+/// Sends the request to the channel of the lease and waits for the commit point, which has to come
+/// before the deadline.
+pub async fn attempt(asked: &Asked, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let exchange = Exchange::new(asked, lease);
-    let begun = if asked.request.stream { stream(&exchange, lease).await } else { whole(&exchange, lease).await };
+    let begun = match asked.request.stream {
+        true => stream(&exchange, lease, deadline).await,
+        false => whole(&exchange, lease, deadline).await,
+    };
     begun.map_err(|failure| attributed(failure, lease))
+}
+
+/// The outcome of `step`, unless it takes longer than its own limit, which is a failure of `kind`, or
+/// than the whole request may.
+pub(super) async fn within<T>(
+    limit: Duration,
+    deadline: Instant,
+    kind: FailureKind,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let limit = Instant::now() + limit;
+    match timeout_at(limit.min(deadline), step).await {
+        Ok(outcome) => outcome,
+        Err(_) if deadline < limit => Err(deadline_passed()),
+        Err(_) => Err(Failure::new(
+            kind,
+            match kind {
+                FailureKind::TotalTimeout => "the upstream's whole answer took too long",
+                _ => "the upstream did not begin to answer in time",
+            },
+        )),
+    }
 }
 
 /// The failure without the channel's key, and with the channel's name; but what is said of the
@@ -56,32 +85,28 @@ pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
     }
 }
 
-async fn whole(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
-    let limits = lease.channel().limits;
+async fn whole(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
+    let limits = lease.limits();
     let outgoing = exchange.outgoing().await?;
-    let now = Instant::now();
-    let answer = timeout_at(now + limits.first_event, upstream::send(lease.target(), outgoing, &limits))
-        .await
-        .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream did not answer in time"))??;
-    let is_complete = answer.body.has_announced_length();
-    let body = timeout_at(now + limits.total, answer.body.collect(MAX_ANSWER_BYTES))
-        .await
-        .map_err(|_| Failure::new(FailureKind::TotalTimeout, "the upstream's whole answer took too long"))??;
+    let total = async {
+        let head = upstream::send(lease.target(), outgoing, limits);
+        let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
+        let is_complete = answer.body.has_announced_length();
+        Ok((answer.body.collect(MAX_ANSWER_BYTES).await?, is_complete))
+    };
+    let (body, is_complete) = within(limits.total, deadline, FailureKind::TotalTimeout, total).await?;
     let (body, usage) = exchange.read_answer(body, is_complete)?;
     Ok(Begun::Whole { body, usage })
 }
 
-async fn stream(exchange: &Exchange<'_>, lease: &Lease) -> Result<Begun, Failure> {
-    let limits = lease.channel().limits;
+async fn stream(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let outgoing = exchange.outgoing().await?;
-    let deadline = Instant::now() + limits.first_event;
-    timeout_at(deadline, begin_stream(exchange, lease, outgoing))
-        .await
-        .map_err(|_| Failure::new(FailureKind::FirstEventTimeout, "the upstream's first event did not come in time"))?
+    let begun = begin_stream(exchange, lease, outgoing);
+    within(lease.limits().first_event, deadline, FailureKind::FirstEventTimeout, begun).await
 }
 
 async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease, outgoing: Outgoing) -> Result<Begun, Failure> {
-    let mut answer = upstream::send(lease.target(), outgoing, &lease.channel().limits).await?;
+    let mut answer = upstream::send(lease.target(), outgoing, lease.limits()).await?;
     let mut chat = exchange.stream();
     let mut held = BytesMut::new();
     let mut is_stream = answer.is_event_stream;

@@ -23,6 +23,8 @@ pub struct Asked {
     pub request: ChatRequest,
     /// Its `anthropic-beta` headers, in one.
     pub anthropic_beta: Option<HeaderValue>,
+    /// The tokens of the prompt, as estimated, where a limit depends on it.
+    pub prompt_tokens: Option<u64>,
     /// The `x-request-id` of the answer.
     pub request_id: Arc<str>,
     /// Which addresses of images and documents may be fetched.

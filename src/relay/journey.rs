@@ -1,88 +1,182 @@
-//! The attempt loop.
+//! The attempt loop: from the first lease to an answer, or to the failure that says most.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
+use fastrand::Rng;
+use tokio::time::{Instant, sleep};
 
-use crate::actors::{Control, Lease, Outcome, StatsQueue, Ticket};
-use crate::canon::{Failure, Next};
-use crate::config::ClientKey;
+use crate::actors::{Control, Decision, Lease, Purpose, Ticket, Verdict};
+use crate::canon::{Failure, FailureKind, Next};
+use crate::routing::Quota;
 
 use super::account::Account;
-use super::attempt::{Begun, attempt};
-use super::exchange::Asked;
-use super::stream::EventStream;
 
-/// Takes requests to upstreams and answers back. One for all workers.
-pub struct Relay {
-    /// Who schedules.
-    pub control: Arc<Control>,
-    /// Where accounts go.
-    pub stats: StatsQueue,
+/// So long a request may wait for the beginning of its answer, where neither `deadline` nor the
+/// limits of an attempt say otherwise.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// One request on its way to an answer.
+pub(super) struct Journey<'a> {
+    control: &'a Arc<Control>,
+    started: Duration,
+    ticket: Option<Ticket>,
+    told: Told,
 }
 
-/// What the client gets.
-pub enum Answer {
-    /// A whole JSON document.
-    Whole(Bytes),
-    /// A stream of events.
-    Events(Box<EventStream>),
+/// What the failures so far come to.
+#[derive(Default)]
+struct Told {
+    most: Option<Failure>,
+    /// Whether any of them was something else than a limit.
+    is_more_than_limits: bool,
+    /// When the first of the limits ends.
+    limited_until: Option<Duration>,
 }
 
-impl Relay {
-    /// Answers a chat request from the first channel that can.
+impl<'a> Journey<'a> {
+    /// The journey of a request that has just come in.
+    pub fn new(control: &'a Arc<Control>, mut ticket: Ticket) -> Self {
+        let started = control.now();
+        ticket.deadline = started.saturating_add(control.config().deadline.unwrap_or(PATIENCE));
+        Self { control, started, ticket: Some(ticket), told: Told::default() }
+    }
+
+    /// What is left of the client's limit, as far as that is known.
+    pub fn quota(&self) -> Option<Quota> {
+        self.ticket.as_ref()?.quota
+    }
+
+    /// Makes attempts until one of them gives an answer.
     ///
     /// # Errors
     ///
     /// The most informative failure of all attempts, or why there was none.
-    pub async fn chat(&self, client: Arc<ClientKey>, asked: Asked, mut account: Account) -> Result<Answer, Failure> {
-        let mut ticket = Ticket::new(client, Arc::clone(&asked.request.model), asked.request.stream);
-        let mut telling: Option<Failure> = None;
+    pub async fn first_answer<T>(
+        &mut self,
+        account: &mut Account,
+        attempt: impl AsyncFn(&Lease, Instant) -> Result<T, Failure>,
+    ) -> Result<(T, Lease), Failure> {
         loop {
-            let lease;
-            (lease, ticket) = match self.control.lease(ticket).await {
-                Ok(granted) => granted,
-                Err(refusal) => return Err(telling.unwrap_or(refusal)),
+            let Some(ticket) = self.ticket.take() else { return Err(self.told.instead_of(lost())) };
+            let Verdict { ticket, decision } = match self.control.next(ticket).await {
+                Ok(verdict) => verdict,
+                Err(failure) => return Err(self.told.instead_of(failure)),
             };
-            account.attempt(&lease);
-            match attempt(&asked, &lease).await {
-                Ok(begun) => return Ok(deliver(begun, lease, account)),
-                Err(failure) => {
-                    let next = lease.next_after(&failure);
-                    log::warn!(
-                        "request {}: channel {} failed: {:?}, status {:?}",
-                        account.request_id(),
-                        lease.channel().name,
-                        failure.kind,
-                        failure.upstream_status
-                    );
-                    account.failed();
-                    ticket.failed(&lease, next);
-                    lease.failed(&failure);
-                    if next == Next::Stop {
-                        return Err(failure);
-                    }
-                    telling = Some(match telling {
-                        Some(before) => before.more_informative(failure),
-                        None => failure,
-                    });
+            let ticket = self.ticket.insert(ticket);
+            let now = self.control.now();
+            let lease = match decision {
+                Decision::Granted(lease) => lease,
+                Decision::Wait(until) => {
+                    sleep(with_jitter(until.saturating_sub(now))).await;
+                    continue;
                 }
+                Decision::Refused(why) => {
+                    self.told.retry_after(now);
+                    return Err(self.told.instead_of(*why));
+                }
+            };
+            if self.control.config().deadline.is_none() {
+                ticket.deadline = ticket.deadline.max(self.started.saturating_add(own_deadline(ticket.purpose, &lease)));
+            }
+            let left = ticket.deadline.saturating_sub(now);
+            account.attempt(&lease, &ticket.model);
+            let answer = match left.is_zero() {
+                true => Err(deadline_passed()),
+                false => attempt(&lease, Instant::now() + left).await,
+            };
+            let failure = match answer {
+                Ok(answer) => return Ok((answer, lease)),
+                Err(failure) => failure,
+            };
+            let next = lease.next_after(&failure);
+            account.failed(&failure);
+            ticket.failed(&lease, &failure, next, self.control.now());
+            self.told.add(&failure, ticket.attempts.last().and_then(|attempt| attempt.again));
+            lease.failed(&failure);
+            match failure.kind {
+                FailureKind::DeadlinePassed => return Err(self.told.instead_of(failure)),
+                _ if next == Next::Stop => return Err(failure),
+                _ => {}
             }
         }
     }
 }
 
-fn deliver(begun: Begun, lease: Lease, mut account: Account) -> Answer {
-    account.first_event();
-    match begun {
-        Begun::Whole { body, usage } => {
-            account.used(usage);
-            account.succeeded();
-            lease.settle(Outcome::Succeeded);
-            Answer::Whole(body)
+impl Told {
+    fn add(&mut self, failure: &Failure, again: Option<Duration>) {
+        match failure.kind {
+            FailureKind::RateLimited => self.limited_until = self.limited_until.into_iter().chain(again).min(),
+            FailureKind::QuotaSpent => {}
+            _ => self.is_more_than_limits = true,
         }
-        Begun::Stream { first, chat, body } => {
-            Answer::Events(Box::new(EventStream::new(first, *chat, body, lease, account)))
+        self.most = Some(match self.most.take() {
+            Some(before) => before.more_informative(failure.clone()),
+            None => failure.clone(),
+        });
+    }
+
+    /// Says when the limits end, if there was nothing else.
+    fn retry_after(&mut self, now: Duration) {
+        if let (Some(most), Some(until), false) = (&mut self.most, self.limited_until, self.is_more_than_limits) {
+            most.retry_after = Some(until.saturating_sub(now).max(Duration::from_secs(1)));
         }
+    }
+
+    fn instead_of(&mut self, last: Failure) -> Failure {
+        self.most.take().unwrap_or(last)
+    }
+}
+
+/// How long a request may take because one attempt may take so long: twice the time to its first
+/// event, and all the time for a whole answer.
+fn own_deadline(purpose: Purpose, lease: &Lease) -> Duration {
+    let limits = lease.limits();
+    let begun = limits.first_event.saturating_mul(2);
+    match purpose {
+        Purpose::Chat { stream: true } => begun,
+        Purpose::Chat { stream: false } | Purpose::Moderation => begun.max(limits.total),
+    }
+}
+
+/// The time over which a request waits, so that those that wait for the same do not come at once.
+fn with_jitter(wait: Duration) -> Duration {
+    wait + Duration::from_millis(1) + wait.mul_f64(0.2 * Rng::new().f64())
+}
+
+/// The time for the whole request is over.
+pub(super) fn deadline_passed() -> Failure {
+    Failure::new(FailureKind::DeadlinePassed, "no channel has begun to answer before the deadline of the request")
+}
+
+fn lost() -> Failure {
+    Failure::new(FailureKind::Internal, "the gateway has lost this request; its log says why")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(failures: &[(FailureKind, Option<u64>)]) -> Failure {
+        let mut told = Told::default();
+        for (kind, again) in failures {
+            told.add(&Failure::new(*kind, ""), again.map(Duration::from_secs));
+        }
+        told.retry_after(Duration::from_secs(100));
+        told.instead_of(lost())
+    }
+
+    #[test]
+    fn when_all_were_limited_the_client_is_told_when_the_first_limit_ends() {
+        let failure = told(&[(FailureKind::RateLimited, Some(140)), (FailureKind::RateLimited, Some(120))]);
+        assert_eq!((failure.kind, failure.retry_after), (FailureKind::RateLimited, Some(Duration::from_secs(20))));
+        let spent = told(&[(FailureKind::RateLimited, Some(140)), (FailureKind::QuotaSpent, None)]);
+        assert_eq!((spent.kind, spent.retry_after), (FailureKind::QuotaSpent, Some(Duration::from_secs(40))));
+    }
+
+    #[test]
+    fn when_something_else_failed_waiting_for_a_limit_may_not_help() {
+        let failure = told(&[(FailureKind::RateLimited, Some(140)), (FailureKind::Overloaded, None)]);
+        assert_eq!((failure.kind, failure.retry_after), (FailureKind::Overloaded, None));
     }
 }

@@ -9,10 +9,12 @@ mod attempt;
 mod exchange;
 mod journey;
 mod media;
+mod moderation;
+mod relay;
 mod stream;
 
 pub use account::Account;
 pub use exchange::Asked;
-pub use journey::{Answer, Relay};
 pub use media::Fetched;
+pub use relay::{Answer, Relay, Reply};
 pub use stream::EventStream;

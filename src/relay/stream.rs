@@ -54,17 +54,11 @@ impl EventStream {
     /// The answer will never be whole: says so in band. No `[DONE]` follows.
     fn fail(&mut self, bytes: &[u8], mut failure: Failure) -> Bytes {
         self.body = None;
-        self.account.failed();
+        self.account.failed(&failure);
         self.account.used(self.chat.usage());
         if let Some(lease) = self.lease.take() {
-            log::warn!(
-                "request {}: channel {} failed in mid-stream: {:?}",
-                self.account.request_id(),
-                lease.channel().name,
-                failure.kind
-            );
             failure = attributed(failure, &lease);
-            lease.settle(Outcome::Failed(failure.kind));
+            lease.failed(&failure);
         }
         let mut last = BytesMut::from(bytes);
         last.extend_from_slice(&sse::write(&openai_chat::write_error(&failure)));

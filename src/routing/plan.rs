@@ -1,13 +1,18 @@
 //! The candidates of one request and how far through them it has come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::canon::Next;
 use crate::config::{ChannelId, Retries};
 
-/// How many attempts with further keys a request gets beyond one for each channel, when
-/// `AUTO_RETRY` sets no number. Bounds what a channel with hundreds of dead keys can cost.
+/// How many attempts at channels that were tried before a request gets, when `AUTO_RETRY` sets no
+/// number. Bounds what a channel with hundreds of dead keys can cost.
 const EXTRA_ATTEMPTS: usize = 10;
+/// A request waits at most this long for a limit to pass, …
+pub const MAX_WAIT: Duration = Duration::from_secs(10);
+/// … and so often.
+const MAX_WAITS: u8 = 2;
 
 /// One channel that may answer a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +24,65 @@ pub struct Candidate {
 }
 
 /// One attempt that was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempted {
     /// The channel it went to.
     pub channel: ChannelId,
     /// The key or the region it used, by its position in the channel's ring.
     pub key: usize,
+    /// The model's name there.
+    pub upstream_model: Arc<str>,
     /// What its failure says about the next attempt.
     pub next: Next,
+    /// From when on the same may be tried again, if that makes sense.
+    pub again: Option<Duration>,
+}
+
+/// Why a channel does not want a request now, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Until when.
+    pub until: Duration,
+    /// Why.
+    pub why: Why,
+}
+
+/// What a rest is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It has failed. When nothing else is left, it is asked all the same.
+    Failing,
+    /// The upstream has said so. A short rest is waited for; for want of anything else, it is asked.
+    Limited,
+    /// Our own limit is reached, which holds in any case.
+    Full,
+}
+
+/// What to do next for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To ask this channel.
+    Ask(ChannelId),
+    /// To wait until then.
+    Wait(Duration),
+    /// Nothing: nothing is left. `full_until`: only a limit of our own is in the way.
+    Over {
+        /// When the first limit of our own ends.
+        full_until: Option<Duration>,
+    },
+}
+
+/// What a step depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The attempts so far.
+    pub attempts: &'a [Attempted],
+    /// How many further ones there may be.
+    pub retries: Retries,
+    /// The time.
+    pub now: Duration,
+    /// When the request has to have begun to be answered.
+    pub deadline: Duration,
 }
 
 /// A walk round the ring of candidates. Starts anywhere, ends when a whole round was declined.
@@ -37,12 +93,27 @@ pub struct Plan {
     at: usize,
     /// How many candidates in a row have declined.
     declined: usize,
+    /// Those of them that rest, by position.
+    resting: Vec<(usize, Rest)>,
+    /// The candidate asked now has to forget that it rests.
+    insists: bool,
+    has_insisted: bool,
+    waits: u8,
 }
 
 impl Attempted {
-    /// Whether it shows that this key of this channel is of no more use for the request.
-    pub fn spent(&self, channel: ChannelId, key: usize) -> bool {
-        self.channel == channel && self.key == key && self.next != Next::SameKey
+    /// Whether it shows that this key of this channel is of no more use for the request now.
+    pub fn spent(&self, channel: ChannelId, key: usize, now: Duration) -> bool {
+        let is_again = self.next == Next::SameKey || self.again.is_some_and(|again| again <= now);
+        self.channel == channel && self.key == key && !is_again
+    }
+
+    fn rules_out(&self, candidate: &Candidate) -> bool {
+        match self.next {
+            Next::OtherChannel => self.channel == candidate.channel,
+            Next::OtherModel => self.upstream_model == candidate.upstream_model,
+            _ => false,
+        }
     }
 }
 
@@ -50,7 +121,12 @@ impl Plan {
     /// Begins at position `start` of the ring.
     pub fn new(candidates: Arc<[Candidate]>, start: usize) -> Self {
         let at = start.checked_rem(candidates.len()).unwrap_or(0);
-        Self { candidates, at, declined: 0 }
+        Self { candidates, at, declined: 0, resting: Vec::new(), insists: false, has_insisted: false, waits: 0 }
+    }
+
+    /// All candidates, in the order in which they are tried.
+    pub fn in_order(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().cycle().skip(self.at).take(self.candidates.len())
     }
 
     /// The candidate to ask now; `None` when a whole round was declined.
@@ -58,46 +134,119 @@ impl Plan {
         if self.declined >= self.candidates.len() { None } else { self.candidates.get(self.at) }
     }
 
-    /// Passes over the candidates that `attempts` have shown to be of no use for this request and
-    /// gives the one to ask; `None` when there is none, or when `retries` are used up.
-    pub fn advance(&mut self, attempts: &[Attempted], retries: Retries) -> Option<&Candidate> {
+    /// Whether the candidate that is asked now has to grant although it rests.
+    pub fn insists(&self) -> bool {
+        self.insists
+    }
+
+    /// What to do next: passes over the candidates that were shown to be of no use for this request,
+    /// and at the end of a round comes back to those that rest.
+    pub fn step(&mut self, situation: Situation<'_>) -> Step {
+        let Situation { attempts, retries, now, deadline } = situation;
+        let over = Step::Over { full_until: self.earliest(|why| why == Why::Full).map(|(_, until)| until) };
         let only_new_channels = match retries {
-            Retries::AtMost(retries) if attempts.len() > usize::try_from(retries).unwrap_or(usize::MAX) => return None,
+            Retries::AtMost(retries) if attempts.len() > usize::try_from(retries).unwrap_or(usize::MAX) => return over,
             Retries::AtMost(_) => false,
             Retries::UntilExhausted => extra_attempts(attempts) >= EXTRA_ATTEMPTS,
         };
-        let is_out = |channel| is_ruled_out(channel, attempts) || (only_new_channels && was_tried(channel, attempts));
-        while self.current().is_some_and(|now| is_out(now.channel)) {
-            self.declined();
+        let is_out = |candidate: &Candidate| {
+            attempts.iter().any(|attempt| attempt.rules_out(candidate))
+                || (only_new_channels && attempts.iter().any(|attempt| attempt.channel == candidate.channel))
+        };
+        if let Some(asked) = self.pass_over(is_out) {
+            return Step::Ask(asked);
         }
-        self.current()
+        if let Some((position, _)) = self.earliest(|why| why == Why::Failing)
+            && let Some(asked) = self.insist(position)
+        {
+            return Step::Ask(asked);
+        }
+        let again = attempts.iter().filter(|attempt| !only_new_channels && !self.is_hopeless(attempt, is_out));
+        let again = again.filter_map(|attempt| attempt.again).filter(|again| *again > now).min();
+        let awake = self.earliest(|why| why != Why::Failing).map(|(_, until)| until);
+        if let Some(until) = again.into_iter().chain(awake).min()
+            && self.waits < MAX_WAITS
+            && until.saturating_sub(now) <= MAX_WAIT
+            && until < deadline
+        {
+            self.waits += 1;
+            self.begin_round();
+            return Step::Wait(until);
+        }
+        if let Some((position, _)) = self.earliest(|why| why == Why::Limited)
+            && let Some(asked) = self.insist(position)
+        {
+            return Step::Ask(asked);
+        }
+        match self.earliest(|why| why == Why::Full) {
+            Some((_, until)) => Step::Over { full_until: Some(until) },
+            None => over,
+        }
     }
 
     /// Goes on after a failed attempt at the current candidate.
     pub fn failed(&mut self, next: Next) {
-        self.declined = 0;
+        self.begin_round();
         if !matches!(next, Next::Key | Next::SameKey) {
-            self.step();
+            self.pass();
         }
     }
 
-    /// Goes on after the current candidate has declined: it has no key left for this request.
-    pub fn declined(&mut self) {
+    /// Goes on after the current candidate has declined: it has no key left for this request, or
+    /// none that does not rest.
+    pub fn declined(&mut self, rest: Option<Rest>) {
+        self.insists = false;
         self.declined += 1;
-        self.step();
+        if let Some(rest) = rest {
+            self.resting.push((self.at, rest));
+        }
+        self.pass();
     }
 
-    fn step(&mut self) {
+    fn begin_round(&mut self) {
+        self.declined = 0;
+        self.insists = false;
+        self.resting.clear();
+    }
+
+    fn pass(&mut self) {
         self.at = (self.at + 1).checked_rem(self.candidates.len()).unwrap_or(0);
     }
-}
 
-fn is_ruled_out(channel: ChannelId, attempts: &[Attempted]) -> bool {
-    attempts.iter().any(|attempt| attempt.channel == channel && attempt.next == Next::OtherChannel)
-}
+    /// The next candidate that is not out.
+    fn pass_over(&mut self, is_out: impl Fn(&Candidate) -> bool) -> Option<ChannelId> {
+        while let Some(now) = self.current() {
+            if !is_out(now) {
+                return Some(now.channel);
+            }
+            self.declined += 1;
+            self.pass();
+        }
+        None
+    }
 
-fn was_tried(channel: ChannelId, attempts: &[Attempted]) -> bool {
-    attempts.iter().any(|attempt| attempt.channel == channel)
+    /// Of those that rest for a reason, the one that wakes first.
+    fn earliest(&self, is_meant: impl Fn(Why) -> bool) -> Option<(usize, Duration)> {
+        let meant = self.resting.iter().filter(|(_, rest)| is_meant(rest.why));
+        meant.map(|(position, rest)| (*position, rest.until)).min_by_key(|(_, until)| *until)
+    }
+
+    /// Goes to a candidate that rests; once for each request.
+    fn insist(&mut self, position: usize) -> Option<ChannelId> {
+        if self.has_insisted {
+            return None;
+        }
+        let channel = self.candidates.get(position)?.channel;
+        self.begin_round();
+        (self.at, self.insists, self.has_insisted) = (position, true, true);
+        Some(channel)
+    }
+
+    /// Whether no candidate is left for what was attempted.
+    fn is_hopeless(&self, attempt: &Attempted, is_out: impl Fn(&Candidate) -> bool) -> bool {
+        let candidate = self.candidates.iter().find(|candidate| candidate.channel == attempt.channel);
+        candidate.is_none_or(is_out)
+    }
 }
 
 /// Attempts at a channel that had been tried before.
@@ -108,90 +257,4 @@ fn extra_attempts(attempts: &[Attempted]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(channels: usize, start: usize) -> Plan {
-        let candidates = (0..channels).map(|id| Candidate { channel: ChannelId(id), upstream_model: "m".into() });
-        Plan::new(candidates.collect(), start)
-    }
-
-    fn now(plan: &Plan) -> Option<usize> {
-        plan.current().map(|candidate| candidate.channel.0)
-    }
-
-    #[test]
-    fn a_failed_channel_hands_over_to_the_next_in_the_ring() {
-        let mut plan = plan(3, 2);
-        assert_eq!(now(&plan), Some(2));
-        plan.failed(Next::Channel);
-        assert_eq!(now(&plan), Some(0));
-    }
-
-    #[test]
-    fn a_failed_key_stays_at_its_channel() {
-        let mut plan = plan(2, 0);
-        plan.failed(Next::Key);
-        assert_eq!(now(&plan), Some(0));
-    }
-
-    #[test]
-    fn a_key_that_is_to_be_tried_again_is_not_spent() {
-        let mut plan = plan(2, 0);
-        plan.failed(Next::SameKey);
-        assert_eq!(now(&plan), Some(0));
-        assert!(!attempted(0, Next::SameKey).spent(ChannelId(0), 0));
-        assert!(attempted(0, Next::Key).spent(ChannelId(0), 0));
-        assert!(!attempted(0, Next::Key).spent(ChannelId(1), 0) && !attempted(0, Next::Key).spent(ChannelId(0), 1));
-    }
-
-    #[test]
-    fn a_round_of_declines_ends_the_walk() {
-        let mut plan = plan(2, 0);
-        plan.declined();
-        assert_eq!(now(&plan), Some(1));
-        plan.declined();
-        assert_eq!(now(&plan), None);
-    }
-
-    fn attempted(channel: usize, next: Next) -> Attempted {
-        Attempted { channel: ChannelId(channel), key: 0, next }
-    }
-
-    #[test]
-    fn a_channel_that_cannot_be_reached_is_not_asked_again() {
-        let mut plan = plan(2, 0);
-        let attempts = [attempted(0, Next::OtherChannel), attempted(1, Next::Channel)];
-        plan.failed(Next::OtherChannel);
-        plan.failed(Next::Channel);
-        assert_eq!(plan.advance(&attempts, Retries::UntilExhausted).map(|now| now.channel.0), Some(1));
-        let both = [attempts[0], attempted(1, Next::OtherChannel)];
-        assert_eq!(plan.advance(&both, Retries::UntilExhausted), None);
-    }
-
-    #[test]
-    fn retries_are_limited_by_number() {
-        let attempts = [attempted(0, Next::Channel); 2];
-        assert!(plan(3, 0).advance(&attempts[..0], Retries::AtMost(0)).is_some());
-        assert!(plan(3, 0).advance(&attempts[..1], Retries::AtMost(0)).is_none());
-        assert!(plan(3, 0).advance(&attempts, Retries::AtMost(2)).is_some());
-    }
-
-    #[test]
-    fn a_channel_full_of_dead_keys_leaves_the_others_their_attempt() {
-        let attempts = [attempted(0, Next::Key); 11];
-        let next =
-            |plan: &mut Plan, made| plan.advance(&attempts[..made], Retries::UntilExhausted).map(|now| now.channel.0);
-        assert_eq!(next(&mut plan(2, 0), 10), Some(0));
-        assert_eq!(next(&mut plan(2, 0), 11), Some(1));
-        assert_eq!(next(&mut plan(1, 0), 11), None);
-    }
-
-    #[test]
-    fn an_empty_ring_has_nothing_to_try() {
-        let mut plan = plan(0, 5);
-        assert_eq!(now(&plan), None);
-        plan.declined();
-        assert_eq!(now(&plan), None);
-    }
-}
+mod tests;

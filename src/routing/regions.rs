@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key_ring::KeyRing;
+use super::key_ring::Turn;
 
 /// A region that does not have a model is asked for it again after this time.
 const ABSENCE: Duration = Duration::from_secs(600);
@@ -81,7 +81,7 @@ pub struct Regions {
 
 struct List {
     regions: Vec<usize>,
-    ring: KeyRing,
+    turn: Turn,
 }
 
 impl Regions {
@@ -98,7 +98,7 @@ impl Regions {
 
     fn add_list<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let regions: Vec<usize> = names.map(|name| self.position(name)).collect();
-        self.lists.push(List { ring: KeyRing::new(regions.len()), regions });
+        self.lists.push(List { turn: Turn::new(regions.len()), regions });
     }
 
     fn position(&mut self, name: &str) -> usize {
@@ -113,6 +113,15 @@ impl Regions {
         self.names.get(region)
     }
 
+    /// The regions that `model` is known to have.
+    pub fn of(&self, model: &str) -> impl Iterator<Item = usize> {
+        self.lists.get(self.list_of(model)).into_iter().flat_map(|list| list.regions.iter().copied())
+    }
+
+    fn list_of(&self, model: &str) -> usize {
+        if self.lists.len() == LISTS.len() { list_of(model) } else { 0 }
+    }
+
     /// The next region in turn for `model` that `is_tried` does not exclude, and that is not known
     /// to lack it; `None` when there is none. Times count from any fixed moment.
     ///
@@ -123,14 +132,13 @@ impl Regions {
             regions.retain(|(_, until)| *until > now);
             !regions.is_empty()
         });
-        let position = if self.lists.len() == LISTS.len() { list_of(model) } else { 0 };
-        let list = self.lists.get_mut(position)?;
+        let list = self.lists.get_mut(self.list_of(model))?;
         let absent = self.absent.get_mut(model);
         let is_absent =
             |region| absent.as_ref().is_some_and(|absent| absent.iter().any(|(lacking, _)| *lacking == region));
         if !list.regions.iter().all(|region| is_absent(*region)) {
             let is_out = |region: &usize| is_tried(*region) || is_absent(*region);
-            let at = list.ring.pick(|at| list.regions.get(at).is_none_or(is_out))?;
+            let at = list.turn.pick(|at| list.regions.get(at).is_none_or(is_out))?;
             return list.regions.get(at).copied();
         }
         if list.regions.iter().any(|region| is_tried(*region)) {

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::config::{ChannelId, ModelName, Rule, RuleTarget};
+use crate::config::{ChannelId, ClientKey, ClientKeys, ModelName, RuleTarget};
 
 use super::plan::Candidate;
+use super::pool::{Entry, Member, Pool};
 
 /// One channel's offer as rules see it.
 pub struct Offer<'a> {
@@ -17,51 +18,107 @@ pub struct Offer<'a> {
     pub models: &'a [ModelName],
 }
 
-/// The channels that `rules` allow for `alias`: in the order of the rules, then of the channels.
-/// A channel that two rules match keeps its first place.
-pub fn candidates(rules: &[Rule], offers: &[Offer<'_>], alias: &str) -> Vec<Candidate> {
-    let mut found: Vec<Candidate> = Vec::new();
-    for rule in rules {
-        for offer in offers {
-            let Some(model) = offer.models.iter().find(|model| &*model.alias == alias) else { continue };
-            let is_new = found.iter().all(|candidate| candidate.channel != offer.channel);
-            if is_new && allows(&rule.target, offer.name, alias) {
-                found.push(Candidate { channel: offer.channel, upstream_model: Arc::clone(&model.upstream) });
-            }
-        }
-    }
-    found
+/// Everything that rules are expanded over.
+pub struct Ground<'a> {
+    /// What the channels offer, in the order of the configuration.
+    pub offers: &'a [Offer<'a>],
+    /// The client keys, for rules that name one.
+    pub clients: &'a ClientKeys,
 }
 
-/// Every alias that `rules` allow, each once, in the order of the rules, then of the channels.
-pub fn aliases(rules: &[Rule], offers: &[Offer<'_>]) -> Vec<Arc<str>> {
-    let mut seen = HashSet::new();
-    let mut found = Vec::new();
-    for rule in rules {
-        for offer in offers {
-            for model in offer.models {
-                if allows(&rule.target, offer.name, &model.alias) && seen.insert(Arc::clone(&model.alias)) {
-                    found.push(Arc::clone(&model.alias));
+impl Ground<'_> {
+    /// The channels that a client key has for `alias`, in the order of its rules, then of the
+    /// channels. One that two rules match keeps its first place, and the first weight it is given.
+    pub fn pool(&self, client: &ClientKey, alias: &str) -> Option<Pool> {
+        self.pool_but_for(client, alias, &mut HashSet::new())
+    }
+
+    fn pool_but_for(&self, client: &ClientKey, alias: &str, seen: &mut HashSet<ChannelId>) -> Option<Pool> {
+        let mut members: Vec<Member> = Vec::new();
+        for rule in &client.rules {
+            if let RuleTarget::Client { key, alias: only } = &rule.target {
+                let pool = self.clients.get(*key).filter(|_| only.as_deref().is_none_or(|only| only == alias));
+                if let Some(pool) = pool.and_then(|other| self.pool_but_for(other, alias, seen)) {
+                    members.push(Member { entry: Entry::Client(*key, pool), weight: rule.weight });
+                }
+                continue;
+            }
+            for offer in self.offers {
+                let Some(model) = offer.models.iter().find(|model| &*model.alias == alias) else { continue };
+                if !allows(&rule.target, offer.name, alias) {
+                    continue;
+                }
+                if seen.insert(offer.channel) {
+                    let upstream_model = Arc::clone(&model.upstream);
+                    let entry = Entry::Channel(Candidate { channel: offer.channel, upstream_model });
+                    members.push(Member { entry, weight: rule.weight });
+                } else if let Some(member) = members.iter_mut().find(|member| member.is_channel(offer.channel)) {
+                    member.weight = member.weight.or(rule.weight);
                 }
             }
         }
+        Pool::new(client.schedule, members)
     }
-    found
+
+    /// Every alias that a client key may use, each once, in the order of its rules, then of the
+    /// channels.
+    pub fn aliases(&self, client: &ClientKey) -> Vec<Arc<str>> {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        self.each_alias(client, &mut |alias| {
+            if seen.insert(Arc::clone(alias)) {
+                found.push(Arc::clone(alias));
+            }
+        });
+        found
+    }
+
+    fn each_alias(&self, client: &ClientKey, take: &mut dyn FnMut(&Arc<str>)) {
+        for rule in &client.rules {
+            if let RuleTarget::Client { key, alias: only } = &rule.target {
+                let mut take_allowed = |alias: &Arc<str>| {
+                    if only.as_ref().is_none_or(|only| only == alias) {
+                        take(alias);
+                    }
+                };
+                if let Some(other) = self.clients.get(*key) {
+                    self.each_alias(other, &mut take_allowed);
+                }
+                continue;
+            }
+            for offer in self.offers {
+                let models = offer.models.iter().map(|model| &model.alias);
+                models.filter(|alias| allows(&rule.target, offer.name, alias)).for_each(&mut *take);
+            }
+        }
+    }
 }
 
+/// Whether a rule allows an alias of a channel. What another client key may use is decided by its
+/// own rules.
 fn allows(target: &RuleTarget, channel: &str, alias: &str) -> bool {
     match target {
         RuleTarget::Everything => true,
         RuleTarget::Model(wanted) => &**wanted == alias,
         RuleTarget::Provider(provider) => &**provider == channel,
-        RuleTarget::Client { .. } => false,
         RuleTarget::ProviderModel { provider, alias: wanted } => &**provider == channel && &**wanted == alias,
+        RuleTarget::Client { .. } => false,
+    }
+}
+
+impl Member {
+    fn is_channel(&self, channel: ChannelId) -> bool {
+        matches!(&self.entry, Entry::Channel(candidate) if candidate.channel == channel)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
+
     use super::*;
+    use crate::config::{Rule, Schedule};
+    use crate::routing::tests::client;
 
     fn models(names: &[&str]) -> Vec<ModelName> {
         names.iter().map(|name| ModelName { alias: (*name).into(), upstream: (*name).into() }).collect()
@@ -71,14 +128,35 @@ mod tests {
         Rule { target, weight: None }
     }
 
-    fn order(rules: &[Rule], alias: &str) -> Vec<usize> {
+    /// Asks as the first of these keys; each has its rules and names the next ones.
+    fn with_ground<T>(rules: Vec<Vec<Rule>>, ask: impl FnOnce(&Ground<'_>, &ClientKey) -> T) -> T {
         let (a, b, c) = (models(&["x", "y"]), models(&["x", "a/x"]), models(&["x", "a/x"]));
         let offers = [
             Offer { channel: ChannelId(0), name: "a", models: &a },
             Offer { channel: ChannelId(1), name: "b", models: &b },
             Offer { channel: ChannelId(2), name: "b", models: &c },
         ];
-        candidates(rules, &offers, alias).iter().map(|candidate| candidate.channel.0).collect()
+        let keys = rules.into_iter().enumerate();
+        let keys = keys.map(|(id, rules)| ClientKey { rules, ..client(id, Schedule::FixedPriority) });
+        let clients = ClientKeys::new(keys.collect());
+        let first = clients.iter().next().unwrap();
+        ask(&Ground { offers: &offers, clients: &clients }, first)
+    }
+
+    fn order_of(rules: Vec<Vec<Rule>>, alias: &str) -> Vec<usize> {
+        with_ground(rules, |ground, client| {
+            let Some(mut pool) = ground.pool(client, alias) else { return Vec::new() };
+            pool.next(&mut Rng::with_seed(1)).in_order().map(|candidate| candidate.channel.0).collect()
+        })
+    }
+
+    fn order(rules: &[Rule], alias: &str) -> Vec<usize> {
+        order_of(vec![rules.to_vec()], alias)
+    }
+
+    fn other_key(id: usize, alias: Option<&str>) -> RuleTarget {
+        let key = client(id, Schedule::FixedPriority).secret.fingerprint();
+        RuleTarget::Client { key, alias: alias.map(Arc::from) }
     }
 
     #[test]
@@ -104,5 +182,44 @@ mod tests {
     fn rules_give_the_order_and_a_duplicate_keeps_its_first_place() {
         let rules = [rule(RuleTarget::Provider("b".into())), rule(RuleTarget::Everything)];
         assert_eq!(order(&rules, "x"), [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_weight_counts_for_all_that_its_rule_allows_also_when_another_rule_did_before() {
+        let weighted = Rule { target: RuleTarget::Provider("b".into()), weight: Some(2) };
+        assert_eq!(order(&[rule(RuleTarget::Everything), weighted], "x"), [1, 2, 0]);
+    }
+
+    #[test]
+    fn another_key_brings_what_it_may_use() {
+        let inner = vec![rule(RuleTarget::Provider("b".into()))];
+        let outer = |alias| vec![rule(other_key(1, alias)), rule(RuleTarget::Everything)];
+        assert_eq!(order_of(vec![outer(None), inner.clone()], "x"), [1, 2, 0]);
+        assert_eq!(order_of(vec![outer(Some("x")), inner.clone()], "x"), [1, 2, 0]);
+        assert_eq!(order_of(vec![outer(Some("y")), inner.clone()], "x"), [0, 1, 2]);
+        assert_eq!(order_of(vec![outer(None)[..1].to_vec(), inner], "y"), [0; 0]);
+    }
+
+    #[test]
+    fn keys_may_name_keys_that_name_keys() {
+        let rules =
+            vec![vec![rule(other_key(1, None))], vec![rule(other_key(2, None))], vec![rule(RuleTarget::Everything)]];
+        assert_eq!(order_of(rules, "x"), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_aliases_of_another_key_are_listed_as_far_as_the_rule_goes() {
+        let aliases = |alias| {
+            let rules = vec![
+                vec![rule(RuleTarget::Model("y".into())), rule(other_key(1, alias))],
+                vec![rule(RuleTarget::Everything)],
+            ];
+            with_ground(rules, |ground, client| ground.aliases(client))
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(aliases(None), ["y", "x", "a/x"]);
+        assert_eq!(aliases(Some("x")), ["y", "x"]);
     }
 }

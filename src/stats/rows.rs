@@ -24,6 +24,8 @@ pub struct RequestRow {
     pub model: Option<Arc<str>>,
     /// The client's key, masked with a short hash.
     pub api_key: Option<Arc<str>>,
+    /// The prompt did not pass moderation.
+    pub is_flagged: bool,
     /// The text of the last user message, shortened.
     pub text: Option<Arc<str>>,
     /// What the answer used; `None` when the provider did not say.
@@ -41,6 +43,14 @@ pub struct AttemptRow {
     pub provider: Arc<str>,
     /// The upstream's key, masked with a short hash; `None` for a channel without keys.
     pub provider_api_key: Option<Arc<str>>,
+    /// The region, for a channel that has regions.
+    pub region: Option<Arc<str>>,
+    /// The alias of the model that was asked.
+    pub model: Arc<str>,
     /// Whether it ended with a whole answer; `None` when the client left before that was decided.
     pub success: Option<bool>,
+    /// `ok`, `cancelled`, or the code of its failure.
+    pub outcome: &'static str,
+    /// From its beginning to its end.
+    pub duration: Duration,
 }

@@ -10,6 +10,9 @@ diesel::table! {
         provider_api_key -> Nullable<Text>,
         success -> Nullable<Bool>,
         timestamp -> Nullable<Timestamp>,
+        region -> Nullable<Text>,
+        outcome -> Nullable<Text>,
+        duration_ms -> Nullable<Integer>,
     }
 }
 

@@ -160,6 +160,7 @@ struct NewRequest {
     provider: Option<SharedText>,
     model: Option<SharedText>,
     api_key: Option<SharedText>,
+    is_flagged: bool,
     text: Option<SharedText>,
     prompt_tokens: Option<i32>,
     completion_tokens: Option<i32>,
@@ -181,6 +182,7 @@ impl NewRequest {
             provider: SharedText::maybe(&row.provider),
             model: SharedText::maybe(&row.model),
             api_key: SharedText::maybe(&row.api_key),
+            is_flagged: row.is_flagged,
             text: SharedText::maybe(&row.text),
             prompt_tokens: tokens(usage.prompt_tokens),
             completion_tokens: tokens(usage.completion_tokens),
@@ -195,10 +197,13 @@ impl NewRequest {
 struct NewAttempt {
     request_id: SharedText,
     provider: SharedText,
-    model: Option<SharedText>,
+    model: SharedText,
     api_key: Option<SharedText>,
     provider_api_key: Option<SharedText>,
+    region: Option<SharedText>,
     success: Option<bool>,
+    outcome: &'static str,
+    duration_ms: i32,
     timestamp: SharedText,
 }
 
@@ -207,10 +212,13 @@ impl NewAttempt {
         Self {
             request_id: SharedText::of(&row.request_id),
             provider: SharedText::of(&attempt.provider),
-            model: SharedText::maybe(&row.model),
+            model: SharedText::of(&attempt.model),
             api_key: SharedText::maybe(&row.api_key),
             provider_api_key: SharedText::maybe(&attempt.provider_api_key),
+            region: SharedText::maybe(&attempt.region),
             success: attempt.success,
+            outcome: attempt.outcome,
+            duration_ms: i32::try_from(attempt.duration.as_millis()).unwrap_or(i32::MAX),
             timestamp: SharedText::of(second),
         }
     }
@@ -233,10 +241,19 @@ mod tests {
             provider: Some("openai".into()),
             model: Some("gpt-4o".into()),
             api_key: Some("sk-ab…yz#00000000".into()),
+            is_flagged: false,
             text: Some("hello".into()),
             usage: Some(Usage { prompt_tokens: Some(3), ..Usage::default() }),
             timestamp: SystemTime::UNIX_EPOCH + Duration::from_secs(86_400),
-            attempts: vec![AttemptRow { provider: "openai".into(), provider_api_key: None, success: Some(true) }],
+            attempts: vec![AttemptRow {
+                provider: "openai".into(),
+                provider_api_key: None,
+                region: None,
+                model: "gpt-4o".into(),
+                success: Some(true),
+                outcome: "ok",
+                duration: Duration::from_millis(20),
+            }],
         }
     }
 

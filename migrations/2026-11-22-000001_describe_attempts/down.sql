@@ -1,0 +1,3 @@
+ALTER TABLE channel_stats DROP COLUMN duration_ms;
+ALTER TABLE channel_stats DROP COLUMN outcome;
+ALTER TABLE channel_stats DROP COLUMN region;

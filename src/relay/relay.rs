@@ -1,0 +1,89 @@
+//! From a client's request to what the client gets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::actors::{Control, Lease, Outcome, Purpose, StatsQueue, Ticket};
+use crate::canon::Failure;
+use crate::config::ClientKey;
+use crate::routing::Quota;
+
+use super::account::Account;
+use super::attempt::{Begun, attempt};
+use super::exchange::Asked;
+use super::journey::Journey;
+use super::stream::EventStream;
+
+/// Takes requests to upstreams and answers back. One for all workers.
+pub struct Relay {
+    /// Who schedules.
+    pub control: Arc<Control>,
+    /// Where accounts go.
+    pub stats: StatsQueue,
+}
+
+/// What the client gets.
+pub enum Answer {
+    /// A whole JSON document.
+    Whole(Bytes),
+    /// A stream of events.
+    Events(Box<EventStream>),
+}
+
+/// What became of a request, with what is to be said beside it.
+pub struct Reply {
+    /// The answer, or why there is none.
+    pub answer: Result<Answer, Failure>,
+    /// What is left of the client's limit, if there is one.
+    pub quota: Option<Quota>,
+    /// The attempts that were made, for a client who is to know.
+    pub trail: Option<String>,
+}
+
+impl From<Failure> for Reply {
+    /// A request that went nowhere.
+    fn from(failure: Failure) -> Self {
+        Self { answer: Err(failure), quota: None, trail: None }
+    }
+}
+
+impl Relay {
+    /// Answers a chat request from the first channel that can. The answer's failure is the most
+    /// informative one of all attempts, or says why there was none.
+    pub async fn chat(&self, client: Arc<ClientKey>, asked: Asked, mut account: Account) -> Reply {
+        if client.is_moderated
+            && let Some(text) = asked.request.last_text()
+            && let Err(failure) = self.moderate(&client, &text, &mut account).await
+        {
+            return failure.into();
+        }
+        let is_told = client.is_admin;
+        let purpose = Purpose::Chat { stream: asked.request.stream };
+        let mut ticket = Ticket::new(client, Arc::clone(&asked.request.model), purpose);
+        ticket.prompt_tokens = asked.prompt_tokens;
+        let mut journey = Journey::new(&self.control, ticket);
+        let answer = journey
+            .first_answer(&mut account, async |lease, deadline| attempt(&asked, lease, deadline).await)
+            .await;
+        let trail = is_told.then(|| account.trail());
+        let answer = answer.map(|(begun, lease)| deliver(begun, lease, account));
+        Reply { answer, quota: journey.quota(), trail }
+    }
+}
+
+fn deliver(begun: Begun, lease: Lease, mut account: Account) -> Answer {
+    account.first_event();
+    match begun {
+        Begun::Whole { body, usage } => {
+            account.used(usage);
+            account.succeeded();
+            lease.settle(Outcome::Succeeded);
+            Answer::Whole(body)
+        }
+        Begun::Stream { first, chat, body } => {
+            lease.begun();
+            Answer::Events(Box::new(EventStream::new(first, *chat, body, lease, account)))
+        }
+    }
+}
