@@ -5,11 +5,13 @@
 
 mod key_ring;
 mod plan;
+mod rate_window;
 mod regions;
 mod rules;
 mod switchboard;
 
 pub use key_ring::KeyRing;
 pub use plan::{Attempted, Candidate, Plan};
+pub use rate_window::{Buckets, Quota};
 pub use regions::Regions;
 pub use switchboard::Switchboard;
