@@ -122,8 +122,8 @@ fn a_bucket_that_still_counts_is_not_dropped() {
 fn a_high_limit_is_reached_but_not_passed() {
     let (mut bucket, rates) = (Bucket::default(), [rate(999_999, MINUTE)]);
     let mut admitted: Vec<Duration> = Vec::new();
-    let crowd = |from: u64, to: u64| (from * 1_000_000..to * 1_000_000).step_by(10);
-    for microseconds in crowd(0, 11).chain((11_000_000..59_000_000).step_by(1000)).chain(crowd(59, 62)) {
+    let arrivals = |from: u64, to: u64, step| (from * 1_000_000..to * 1_000_000).step_by(step);
+    for microseconds in arrivals(0, 11, 10).chain(arrivals(11, 59, 1000)).chain(arrivals(59, 62, 5)) {
         let now = Duration::from_micros(microseconds);
         if !bucket.quota(&rates, now).unwrap().is_spent() {
             bucket.admit(&rates, now);
@@ -151,16 +151,17 @@ fn rates(requests: std::ops::Range<u32>) -> impl Strategy<Value = Vec<Rate>> {
     vec(rate, 1..4)
 }
 
-/// Gaps between arrivals: none, short or long ones, or until exactly when a window ends.
-fn arrivals() -> impl Strategy<Value = Vec<Gap>> {
+/// Crowds that arrive at the same time, each some time after the one before: a short time, a long
+/// one, or until exactly when a window ends.
+fn arrivals() -> impl Strategy<Value = Vec<(Gap, usize)>> {
     let gap = prop_oneof![
-        6 => Just(Gap::Time(Duration::ZERO)),
-        4 => (0..50_u64).prop_map(|ms| Gap::Time(Duration::from_millis(ms))),
-        1 => (0..6000_000_000_u64).prop_map(|ns| Gap::Time(Duration::from_nanos(ns))),
-        1 => Just(Gap::UntilOneMore),
+        6 => (0..50_u64).prop_map(|ms| Gap::Time(Duration::from_millis(ms))),
+        1 => (0..6_000_000_000_u64).prop_map(|ns| Gap::Time(Duration::from_nanos(ns))),
+        3 => Just(Gap::UntilOneMore),
         1 => Just(Gap::UntilEmpty),
     ];
-    vec(gap, 1..700)
+    let size = prop_oneof![3 => 1..3_usize, 2 => 1..80_usize];
+    vec((gap, size), 1..60)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -170,44 +171,52 @@ enum Gap {
     UntilEmpty,
 }
 
-/// Lets the arrivals in. Gives the time of each, and whether it was admitted.
-fn let_in(rates: &[Rate], gaps: &[Gap]) -> (Vec<(Duration, bool)>, usize) {
+/// When somebody arrived, and whether he was admitted.
+type Arrival = (Duration, bool);
+
+/// Lets the crowds in, as far as the rates allow. Gives all arrivals, and how many entries a window
+/// needed.
+fn let_in(rates: &[Rate], crowds: &[(Gap, usize)]) -> (Vec<Arrival>, usize) {
     let (mut buckets, mut now) = (Buckets::<u8>::default(), Duration::from_secs(1000));
-    let mut entries = 0;
-    let verdicts = gaps.iter().map(|gap| {
+    let (mut arrivals, mut entries) = (Vec::new(), 0);
+    for (gap, size) in crowds {
         let before = buckets.look(&1, rates, now).unwrap();
         now += match gap {
             Gap::Time(time) => *time,
             Gap::UntilOneMore => before.wait,
             Gap::UntilEmpty => before.reset,
         };
-        let before = buckets.look(&1, rates, now).unwrap();
-        let is_admitted = match buckets.take(&1, rates, now) {
-            Ok(after) => {
-                assert!(!before.is_spent() && after.unwrap().remaining < before.remaining);
-                true
-            }
-            Err(quota) => {
-                assert_eq!((quota, buckets.look(&1, rates, now)), (before, Some(before)));
-                assert!(before.is_spent() && !before.wait.is_zero() && before.wait <= before.reset);
-                let just_before = now + before.wait - Duration::from_nanos(1);
-                assert!(buckets.look(&1, rates, just_before).unwrap().is_spent());
-                assert!(!buckets.look(&1, rates, now + before.wait).unwrap().is_spent());
-                false
-            }
-        };
+        arrivals.extend((0..*size).map(|_| (now, is_admitted(&mut buckets, rates, now))));
         let windows = buckets.buckets.values().flat_map(|bucket| &bucket.windows);
         entries = entries.max(windows.map(|window| window.entries()).max().unwrap_or(0));
-        (now, is_admitted)
-    });
-    (verdicts.collect(), entries)
+    }
+    (arrivals, entries)
+}
+
+/// Whether one more is admitted. Checks that what the bucket says before and after agrees.
+fn is_admitted(buckets: &mut Buckets<u8>, rates: &[Rate], now: Duration) -> bool {
+    let before = buckets.look(&1, rates, now).unwrap();
+    match buckets.take(&1, rates, now) {
+        Ok(after) => {
+            assert!(!before.is_spent() && after.unwrap().remaining < before.remaining);
+            true
+        }
+        Err(quota) => {
+            assert_eq!((quota, buckets.look(&1, rates, now)), (before, Some(before)));
+            assert!(before.is_spent() && !before.wait.is_zero() && before.wait <= before.reset);
+            let just_before = now + before.wait - Duration::from_nanos(1);
+            assert!(buckets.look(&1, rates, just_before).unwrap().is_spent());
+            assert!(!buckets.look(&1, rates, now + before.wait).unwrap().is_spent());
+            false
+        }
+    }
 }
 
 proptest! {
     #[test]
-    fn no_window_ever_admits_more_than_its_limit(rates in rates(1..400), gaps in arrivals()) {
-        let (verdicts, entries) = let_in(&rates, &gaps);
-        let admitted: Vec<_> = verdicts.iter().filter(|(_, is_admitted)| *is_admitted).map(|(time, _)| *time).collect();
+    fn no_window_ever_admits_more_than_its_limit(rates in rates(1..400), crowds in arrivals()) {
+        let (arrivals, entries) = let_in(&rates, &crowds);
+        let admitted: Vec<_> = arrivals.iter().filter(|(_, is_admitted)| *is_admitted).map(|(time, _)| *time).collect();
         for rate in &rates {
             prop_assert!(most_in(&admitted, rate.window) <= usize::try_from(rate.requests).unwrap());
         }
@@ -215,9 +224,9 @@ proptest! {
     }
 
     #[test]
-    fn up_to_128_all_is_admitted_that_has_room(rates in rates(1..129), gaps in arrivals()) {
+    fn up_to_128_all_is_admitted_that_has_room(rates in rates(1..129), crowds in arrivals()) {
         let mut log = Vec::new();
-        for (now, is_admitted) in let_in(&rates, &gaps).0 {
+        for (now, is_admitted) in let_in(&rates, &crowds).0 {
             prop_assert_eq!(is_admitted, has_room(&log, &rates, now));
             if is_admitted {
                 log.push(now);
@@ -228,11 +237,11 @@ proptest! {
     #[test]
     fn above_128_all_is_admitted_that_has_room_in_a_little_more_than_the_window(
         rates in rates(129..400),
-        gaps in arrivals(),
+        crowds in arrivals(),
     ) {
         let longer: Vec<_> = rates.iter().map(|rate| Rate { window: rate.window + rate.window / 128, ..*rate }).collect();
         let mut log = Vec::new();
-        for (now, is_admitted) in let_in(&rates, &gaps).0 {
+        for (now, is_admitted) in let_in(&rates, &crowds).0 {
             prop_assert!(is_admitted || !has_room(&log, &longer, now));
             if is_admitted {
                 log.push(now);
