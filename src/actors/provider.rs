@@ -50,7 +50,7 @@ pub struct ProviderActor {
 
 /// What a channel grants.
 enum Slots {
-    Keys(Keys),
+    Keys(Box<Keys>),
     /// What a channel of Vertex AI has in place of keys.
     Regions(Box<Google>),
 }
@@ -76,7 +76,7 @@ impl ProviderActor {
     ) -> Result<Self, InvalidTarget> {
         let slots = match Google::of(&channel) {
             Some(google) => Slots::Regions(Box::new(google)),
-            None => Slots::Keys(Keys::of(&channel)?),
+            None => Slots::Keys(Box::new(Keys::of(&channel)?)),
         };
         let discovery = match (&channel.models, &slots) {
             (ModelSource::Discovered, Slots::Keys(keys)) => {

@@ -31,8 +31,8 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
 pub use rate::{Rate, RateLimit};
 pub use resolved::{
-    Breaker, Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, KeySchedule, MediaFetch, ModelName,
-    ModelSource, Rests, Retries, Rule, RuleTarget, Schedule, TimeLimits, Vertex,
+    Breaker, Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, KeySchedule, MODERATION_MODELS, MediaFetch,
+    ModelName, ModelSource, Rests, Retries, Rule, RuleTarget, Schedule, TimeLimits, Vertex,
 };
 pub use secret::{Fingerprint, Secret};
 pub use service_account::{ServiceAccount, SigningKey};

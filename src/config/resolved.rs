@@ -14,6 +14,9 @@ use super::rate::RateLimit;
 use super::secret::{Fingerprint, Secret};
 use super::service_account::ServiceAccount;
 
+/// The models that judge prompts, in the order in which they are asked.
+pub const MODERATION_MODELS: [&str; 2] = ["omni-moderation-latest", "text-moderation-latest"];
+
 /// A whole, valid configuration.
 pub struct Config {
     /// Upstream channels in the order of the file.

@@ -21,6 +21,7 @@ pub mod cohere;
 pub mod gemini;
 pub mod json;
 pub mod model_list;
+pub mod moderation;
 pub mod openai_chat;
 pub mod passthrough;
 pub mod refusal;

@@ -77,7 +77,8 @@ impl<'a> Journey<'a> {
                 }
             };
             if self.control.config().deadline.is_none() {
-                ticket.deadline = ticket.deadline.max(self.started.saturating_add(own_deadline(ticket.purpose, &lease)));
+                ticket.deadline =
+                    ticket.deadline.max(self.started.saturating_add(own_deadline(ticket.purpose, &lease)));
             }
             let left = ticket.deadline.saturating_sub(now);
             account.attempt(&lease, &ticket.model);

@@ -5,16 +5,17 @@
 //! event and the stream ends without `[DONE]`.
 
 mod account;
+mod answer;
 mod attempt;
 mod exchange;
 mod journey;
 mod media;
 mod moderation;
-mod relay;
+
 mod stream;
 
 pub use account::Account;
+pub use answer::{Answer, Relay, Reply};
 pub use exchange::Asked;
 pub use media::Fetched;
-pub use relay::{Answer, Relay, Reply};
 pub use stream::EventStream;

@@ -12,9 +12,9 @@ use crate::dialect::moderation;
 use crate::upstream;
 
 use super::account::Account;
+use super::answer::Relay;
 use super::attempt::{attributed, within};
 use super::journey::Journey;
-use super::relay::Relay;
 
 /// A judgement may be this long, in bytes.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;

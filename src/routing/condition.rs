@@ -17,7 +17,9 @@ pub struct Condition {
 /// What the end of an attempt says about the channel.
 pub fn verdict(failure: Option<FailureKind>) -> Verdict {
     match failure {
-        None | Some(FailureKind::Rejected | FailureKind::ContextTooLong | FailureKind::ContentFiltered) => Verdict::Good,
+        None | Some(FailureKind::Rejected | FailureKind::ContextTooLong | FailureKind::ContentFiltered) => {
+            Verdict::Good
+        }
         Some(kind) if kind.blames_channel() => Verdict::Bad,
         Some(_) => Verdict::Unknown,
     }

@@ -133,7 +133,8 @@ mod tests {
         let asks = Asks { client: &client, model: "m", prompt_tokens: None };
         let (quota, _) = gate.admit(asks, &per_minute(3), NOW);
         assert_eq!(quota.map(|quota| (quota.limit, quota.remaining)), Some((3, 2)));
-        let (quota, _) = Gate::default().admit(Asks { client: &limited(ByModel::default()), ..asks }, &ByModel::default(), NOW);
+        let (quota, _) =
+            Gate::default().admit(Asks { client: &limited(ByModel::default()), ..asks }, &ByModel::default(), NOW);
         assert_eq!(quota, None);
     }
 

@@ -9,7 +9,7 @@ use crate::config::{ChannelId, Retries};
 /// How many attempts at channels that were tried before a request gets, when `AUTO_RETRY` sets no
 /// number. Bounds what a channel with hundreds of dead keys can cost.
 const EXTRA_ATTEMPTS: usize = 10;
-/// A request waits at most this long for a limit to pass, …
+/// A request waits at most this long in all for limits to pass, …
 pub const MAX_WAIT: Duration = Duration::from_secs(10);
 /// … and so often.
 const MAX_WAITS: u8 = 2;
@@ -99,6 +99,7 @@ pub struct Plan {
     insists: bool,
     has_insisted: bool,
     waits: u8,
+    waited: Duration,
 }
 
 impl Attempted {
@@ -121,7 +122,16 @@ impl Plan {
     /// Begins at position `start` of the ring.
     pub fn new(candidates: Arc<[Candidate]>, start: usize) -> Self {
         let at = start.checked_rem(candidates.len()).unwrap_or(0);
-        Self { candidates, at, declined: 0, resting: Vec::new(), insists: false, has_insisted: false, waits: 0 }
+        Self {
+            candidates,
+            at,
+            declined: 0,
+            resting: Vec::new(),
+            insists: false,
+            has_insisted: false,
+            waits: 0,
+            waited: Duration::ZERO,
+        }
     }
 
     /// All candidates, in the order in which they are tried.
@@ -166,10 +176,11 @@ impl Plan {
         let awake = self.earliest(|why| why != Why::Failing).map(|(_, until)| until);
         if let Some(until) = again.into_iter().chain(awake).min()
             && self.waits < MAX_WAITS
-            && until.saturating_sub(now) <= MAX_WAIT
+            && self.waited + until.saturating_sub(now) <= MAX_WAIT
             && until < deadline
         {
             self.waits += 1;
+            self.waited += until.saturating_sub(now);
             self.begin_round();
             return Step::Wait(until);
         }

@@ -132,7 +132,8 @@ impl Regions {
             regions.retain(|(_, until)| *until > now);
             !regions.is_empty()
         });
-        let list = self.lists.get_mut(self.list_of(model))?;
+        let list = self.list_of(model);
+        let list = self.lists.get_mut(list)?;
         let absent = self.absent.get_mut(model);
         let is_absent =
             |region| absent.as_ref().is_some_and(|absent| absent.iter().any(|(lacking, _)| *lacking == region));

@@ -1,6 +1,7 @@
 //! Where each dialect has its operations, and how it wants to be shown a key.
 //!
-//! Source: the API references of Anthropic ("Authentication", "List models"), Google ("Gemini API",
+//! Source: the API references of OpenAI ("Create chat completion", "List models", "Create moderation"),
+//! Anthropic ("Authentication", "List models"), Google ("Gemini API",
 //! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), Cloudflare ("OpenAI
 //! compatible API endpoints", "Search models"), OpenRouter ("Headers").
 
@@ -10,7 +11,8 @@ use crate::config::{Channel, Dialect};
 use crate::dialect::anthropic::Host;
 use crate::dialect::{Format, gemini};
 
-use super::url::{CHAT, MODELS, endpoint_url, is_version};
+use super::target::InvalidTarget;
+use super::url::{CHAT, MODELS, MODERATIONS, endpoint_url, is_version};
 
 /// What a request to an upstream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,19 @@ pub enum Operation<'m> {
     },
     /// The list of models.
     ListModels,
+    /// Whether a text may be sent on.
+    Moderate,
+}
+
+impl Operation<'_> {
+    /// For channels that do not have it.
+    fn unsupported(self) -> InvalidTarget {
+        InvalidTarget::Unsupported(match self {
+            Self::Chat { .. } => "chat",
+            Self::ListModels => "list of models",
+            Self::Moderate => "moderation",
+        })
+    }
 }
 
 /// How a key is shown.
@@ -58,52 +73,78 @@ pub fn address_names_model(dialect: Dialect) -> bool {
 }
 
 /// The route to an operation of a channel.
-pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Route {
-    let base = &channel.base_url;
-    match channel.dialect {
-        Dialect::Claude => {
-            let path = if operation == Operation::ListModels { MODELS } else { "messages" };
-            let mut url = match names_version(base.path()) {
-                true => endpoint_url(base, path),
-                // As Anthropic's own clients understand a base.
-                false => with_path(base, &format!("{}/v1/{path}", base.path().trim_end_matches('/')), base.query()),
-            };
-            if operation == Operation::ListModels {
-                url.set_query(Some("limit=1000"));
-            }
-            Route {
-                url,
-                format: Some(Format::Anthropic(Host::Anthropic)),
-                auth: Auth::Header("x-api-key"),
-                headers: ANTHROPIC_HEADERS,
-            }
-        }
+///
+/// # Errors
+///
+/// The channel's format has no such operation.
+pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Result<Route, InvalidTarget> {
+    find(channel.dialect, &channel.base_url, operation).ok_or_else(|| operation.unsupported())
+}
+
+fn find(dialect: Dialect, base: &Url, operation: Operation<'_>) -> Option<Route> {
+    let like_openai = |url| Route { url, format: None, auth: Auth::Bearer, headers: &[] };
+    Some(match dialect {
+        Dialect::Gpt => like_openai(openai(base, operation)),
+        Dialect::OpenRouter => Route { headers: OPENROUTER_HEADERS, ..like_openai(openai(base, operation)) },
+        Dialect::Cloudflare => like_openai(cloudflare(base, operation)?),
+        Dialect::Claude => Route {
+            url: claude(base, operation)?,
+            format: Some(Format::Anthropic(Host::Anthropic)),
+            auth: Auth::Header("x-api-key"),
+            headers: ANTHROPIC_HEADERS,
+        },
         Dialect::Gemini => Route {
-            url: gemini(base, operation),
+            url: gemini(base, operation)?,
             format: Some(Format::Gemini(gemini_host(base))),
             auth: Auth::Header("x-goog-api-key"),
             headers: &[],
         },
         Dialect::Cohere => {
-            let (url, format) = cohere(base, operation);
-            Route { url, format: Some(format), auth: Auth::Bearer, headers: &[] }
+            let (url, format) = cohere(base, operation)?;
+            Route { format: Some(format), ..like_openai(url) }
         }
-        Dialect::Cloudflare if operation == Operation::ListModels => {
+        // Its address depends on a region; see `vertex`.
+        Dialect::Vertex => return None,
+    })
+}
+
+fn openai(base: &Url, operation: Operation<'_>) -> Url {
+    let path = match operation {
+        Operation::Chat { .. } => CHAT,
+        Operation::ListModels => MODELS,
+        Operation::Moderate => MODERATIONS,
+    };
+    match base.path() {
+        "/" if base.host_str() == Some("openrouter.ai") => with_path(base, &format!("/api/v1/{path}"), None),
+        _ => endpoint_url(base, path),
+    }
+}
+
+fn cloudflare(base: &Url, operation: Operation<'_>) -> Option<Url> {
+    match operation {
+        Operation::Chat { .. } => Some(endpoint_url(base, CHAT)),
+        Operation::ListModels => {
             // The OpenAI-compatible root, which is its base, has no list.
             let path = format!("{}/models/search", versionless(base.path(), &["v1"]));
-            let url = with_path(base, &path, Some("task=Text%20Generation&per_page=100"));
-            Route { url, format: None, auth: Auth::Bearer, headers: &[] }
+            Some(with_path(base, &path, Some("task=Text%20Generation&per_page=100")))
         }
-        dialect => {
-            let path = if operation == Operation::ListModels { MODELS } else { CHAT };
-            let headers = if dialect == Dialect::OpenRouter { OPENROUTER_HEADERS } else { &[] };
-            let url = match base.path() {
-                "/" if base.host_str() == Some("openrouter.ai") => with_path(base, &format!("/api/v1/{path}"), None),
-                _ => endpoint_url(base, path),
-            };
-            Route { url, format: None, auth: Auth::Bearer, headers }
-        }
+        Operation::Moderate => None,
     }
+}
+
+fn claude(base: &Url, operation: Operation<'_>) -> Option<Url> {
+    let (path, query) = match operation {
+        Operation::Chat { .. } => ("messages", base.query()),
+        Operation::ListModels => (MODELS, Some("limit=1000")),
+        Operation::Moderate => return None,
+    };
+    let mut url = match names_version(base.path()) {
+        true => endpoint_url(base, path),
+        // As Anthropic's own clients understand a base.
+        false => with_path(base, &format!("{}/v1/{path}", base.path().trim_end_matches('/')), None),
+    };
+    url.set_query(query);
+    Some(url)
 }
 
 /// Google's `v1` knows less than its `v1beta`; what others offer under that name is taken for whole.
@@ -119,10 +160,12 @@ fn gemini_root(base: &Url) -> &str {
 }
 
 /// Gemini names model and method in the path. A base may name the list of models already.
-fn gemini(base: &Url, operation: Operation<'_>) -> Url {
+fn gemini(base: &Url, operation: Operation<'_>) -> Option<Url> {
     let root = gemini_root(base);
-    let Operation::Chat { model, stream } = operation else {
-        return with_path(base, &format!("{root}/models"), Some("pageSize=1000"));
+    let (model, stream) = match operation {
+        Operation::Chat { model, stream } => (model, stream),
+        Operation::ListModels => return Some(with_path(base, &format!("{root}/models"), Some("pageSize=1000"))),
+        Operation::Moderate => return None,
     };
     let (method, query) = if stream { ("streamGenerateContent", Some("alt=sse")) } else { ("generateContent", None) };
     let mut url = with_path(base, root, query);
@@ -133,20 +176,21 @@ fn gemini(base: &Url, operation: Operation<'_>) -> Url {
         }
         path.extend(format!("{model}:{method}").split('/'));
     }
-    url
+    Some(url)
 }
 
 /// Cohere's two versions of chat; the list of models is in the first one only.
-fn cohere(base: &Url, operation: Operation<'_>) -> (Url, Format) {
+fn cohere(base: &Url, operation: Operation<'_>) -> Option<(Url, Format)> {
     let root = versionless(base.path(), &["v1/chat", "v2/chat", "v1", "v2"]);
     let is_v1 = base.path().trim_end_matches('/').ends_with("/v1/chat");
     let (path, query) = match operation {
         Operation::ListModels => ("v1/models", Some("page_size=1000&endpoint=chat")),
         Operation::Chat { .. } if is_v1 => ("v1/chat", base.query()),
         Operation::Chat { .. } => ("v2/chat", base.query()),
+        Operation::Moderate => return None,
     };
     let format = if is_v1 { Format::CohereV1 } else { Format::CohereV2 };
-    (with_path(base, &format!("{root}/{path}"), query), format)
+    Some((with_path(base, &format!("{root}/{path}"), query), format))
 }
 
 /// Whether a path has a version in it, or the endpoint behind one.
@@ -173,28 +217,49 @@ fn with_path(base: &Url, path: &str, query: Option<&str>) -> Url {
 mod tests {
     use super::*;
 
+    const CHAT_OF_M: Operation<'_> = Operation::Chat { model: "m", stream: false };
+
+    fn address(dialect: Dialect, base: &str, operation: Operation<'_>) -> Option<String> {
+        find(dialect, &Url::parse(base).unwrap(), operation).map(|route| route.url.to_string())
+    }
+
+    #[test]
+    fn only_those_who_speak_like_openai_have_a_moderation() {
+        let moderation = |dialect, base| address(dialect, base, Operation::Moderate);
+        for (dialect, base, url) in [
+            (Dialect::Gpt, "https://h/v1/chat/completions", "https://h/v1/moderations"),
+            (Dialect::Gpt, "https://h/proxy/v1?a=b", "https://h/proxy/v1/moderations?a=b"),
+            (Dialect::OpenRouter, "https://h/v1", "https://h/v1/moderations"),
+            (Dialect::OpenRouter, "https://openrouter.ai", "https://openrouter.ai/api/v1/moderations"),
+        ] {
+            assert_eq!(moderation(dialect, base).as_deref(), Some(url));
+        }
+        let others = Dialect::ALL.iter().map(|(dialect, _)| *dialect);
+        for dialect in others.filter(|dialect| !matches!(dialect, Dialect::Gpt | Dialect::OpenRouter)) {
+            assert_eq!(moderation(dialect, "https://h/v1"), None, "{dialect:?}");
+        }
+        let failure = Operation::Moderate.unsupported().to_string();
+        assert_eq!(failure, "this channel's format has no moderation");
+    }
+
+    #[test]
+    fn a_query_of_the_base_goes_with_messages_but_not_with_the_list_of_models() {
+        let claude = |operation| address(Dialect::Claude, "https://h/anthropic?a=b", operation).unwrap();
+        assert_eq!(claude(CHAT_OF_M), "https://h/anthropic/v1/messages?a=b");
+        assert_eq!(claude(Operation::ListModels), "https://h/anthropic/v1/models?limit=1000");
+    }
+
+    #[test]
+    fn cloudflare_searches_models_beside_its_openai_root() {
+        let cloudflare = |operation| address(Dialect::Cloudflare, "https://h/accounts/1/ai/v1", operation).unwrap();
+        assert_eq!(cloudflare(CHAT_OF_M), "https://h/accounts/1/ai/v1/chat/completions");
+        let search = "https://h/accounts/1/ai/models/search?task=Text%20Generation&per_page=100";
+        assert_eq!(cloudflare(Operation::ListModels), search);
+    }
+
     #[test]
     fn every_form_of_base_url_leads_to_the_messages() {
-        let messages = |base: &str| {
-            let channel = Channel {
-                id: crate::config::ChannelId(0),
-                name: "c".into(),
-                dialect: Dialect::Claude,
-                base_url: Url::parse(base).unwrap(),
-                keys: Vec::new(),
-                models: crate::config::ModelSource::Discovered,
-                tools: true,
-                stream_usage: true,
-                limits: crate::config::TimeLimits::with_patience(std::time::Duration::from_secs(1)),
-                model_timeouts: Default::default(),
-                key_schedule: Default::default(),
-                key_limit: Default::default(),
-                rests: Default::default(),
-                breaker: None,
-                vertex: None,
-            };
-            route(&channel, Operation::Chat { model: "m", stream: false }).url.to_string()
-        };
+        let messages = |base| address(Dialect::Claude, base, CHAT_OF_M).unwrap();
         for base in ["https://h", "https://h/v1", "https://h/v1/messages", "https://h/v1/messages/"] {
             assert_eq!(messages(base), "https://h/v1/messages", "{base}");
         }
@@ -204,9 +269,7 @@ mod tests {
 
     #[test]
     fn every_form_of_base_url_leads_to_the_model() {
-        let chat = |base: &str, model, stream| {
-            gemini(&Url::parse(base).unwrap(), Operation::Chat { model, stream }).to_string()
-        };
+        let chat = |base, model, stream| address(Dialect::Gemini, base, Operation::Chat { model, stream }).unwrap();
         for base in ["https://h", "https://h/v1beta", "https://h/v1beta/", "https://h/v1beta/models"] {
             assert_eq!(chat(base, "g-2", false), "https://h/v1beta/models/g-2:generateContent", "{base}");
         }
@@ -214,7 +277,7 @@ mod tests {
         assert_eq!(chat("https://h/v1", "tunedModels/mine", false), "https://h/v1/tunedModels/mine:generateContent");
         assert_eq!(chat("https://h", "a b?c#d", false), "https://h/v1beta/models/a%20b%3Fc%23d:generateContent");
         assert_eq!(
-            gemini(&Url::parse("https://h/v1").unwrap(), Operation::ListModels).to_string(),
+            address(Dialect::Gemini, "https://h/v1", Operation::ListModels).unwrap(),
             "https://h/v1/models?pageSize=1000"
         );
     }

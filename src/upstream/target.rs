@@ -39,6 +39,9 @@ pub enum InvalidTarget {
     /// The key has characters that no header may carry.
     #[error("the key has characters that no HTTP header may carry; check it for line breaks")]
     Key,
+    /// Channels of that kind cannot be asked for this.
+    #[error("this channel's format has no {0}")]
+    Unsupported(&'static str),
 }
 
 impl Target {
@@ -46,9 +49,9 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// The URL or the key cannot be put on the wire.
+    /// The URL or the key cannot be put on the wire, or the channel has no such operation.
     pub fn new(channel: &Channel, operation: Operation<'_>, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        Self::on(route(channel, operation), key)
+        Self::on(route(channel, operation)?, key)
     }
 
     /// An address that belongs to no channel and speaks like OpenAI, asked with a key or none.

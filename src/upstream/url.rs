@@ -9,6 +9,8 @@ use ::url::Url;
 pub(super) const CHAT: &str = "chat/completions";
 /// The path of the list of models.
 pub(super) const MODELS: &str = "models";
+/// The path of a moderation.
+pub(super) const MODERATIONS: &str = "moderations";
 
 /// Endpoints that a `base_url` may already name; longest first where one ends like another.
 const KNOWN_ENDPOINTS: [&str; 13] = [
@@ -115,6 +117,20 @@ mod tests {
             ("https://h/api/generate", "https://h/v1/models"),
         ] {
             assert_eq!(of(base, MODELS), models, "{base}");
+        }
+    }
+
+    #[test]
+    fn texts_are_moderated_beside_the_chat_endpoint() {
+        for (base, moderations) in [
+            ("https://h", "https://h/v1/moderations"),
+            ("https://h/v1/", "https://h/v1/moderations"),
+            ("https://h/v1/moderations", "https://h/v1/moderations"),
+            ("https://h/openai/v1/chat/completions", "https://h/openai/v1/moderations"),
+            ("https://h/chat/completions?api-version=1", "https://h/moderations?api-version=1"),
+            ("https://h/api/v1/generate", "https://h/api/v1/moderations"),
+        ] {
+            assert_eq!(of(base, MODERATIONS), moderations, "{base}");
         }
     }
 }

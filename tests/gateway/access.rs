@@ -117,9 +117,9 @@ async fn rules_say_which_channels_may_answer() {
         (json!(["all"]), "x", vec!["one", "two"]),
         (json!(["<one/x>"]), "one/x", vec!["two"]),
     ] {
-        let upstream = FakeUpstream::in_turn([crate::support::Reply::error(500, "broken")]).await;
+        let upstream = FakeUpstream::in_turn([crate::support::Reply::body("text/html", "<html>")]).await;
         let gateway = with_rules(&upstream, rules.clone()).await;
-        assert_eq!(gateway.ask(&with(hello(), json!({"model": model}))).await.status, 500);
+        assert_eq!(gateway.ask(&with(hello(), json!({"model": model}))).await.status, 502);
         let received = upstream.received();
         let asked: Vec<_> = received.iter().filter_map(|request| request.bearer()).collect();
         assert_eq!(asked, channels.into_iter().map(upstream_key).collect::<Vec<_>>(), "{rules}");

@@ -58,7 +58,8 @@ async fn every_answer_can_be_read_by_any_page() {
     ])
     .await;
     let small = json!({"max_request_body_bytes": 1000});
-    let gateway = Setup::new([channel("up", &upstream)]).preferences(small).start().await;
+    let setup = Setup::new([channel("up", &upstream)]).client_preferences(json!({"AUTO_RETRY": false}));
+    let gateway = setup.preferences(small).start().await;
     let chat = |body: &serde_json::Value| from_a_page(Request::post(CHAT).key(KEY)).json(body);
     let long = "x".repeat(1001);
     for (request, status) in [

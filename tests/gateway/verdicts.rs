@@ -16,7 +16,9 @@ async fn verdict(replies: impl IntoIterator<Item = Reply>) -> Answer {
         upstreams.push(FakeUpstream::in_turn([reply]).await);
     }
     let channels: Vec<_> = ["a", "b", "c"].iter().zip(&upstreams).map(|(name, up)| channel(name, up)).collect();
-    let gateway = Setup::new(channels).fixed_priority().patience(Duration::from_millis(200)).start().await;
+    let once_each = json!({"SCHEDULING_ALGORITHM": "fixed_priority", "AUTO_RETRY": channels.len() - 1});
+    let setup = Setup::new(channels).client_preferences(once_each).patience(Duration::from_millis(200));
+    let gateway = setup.start().await;
     let answer = gateway.ask(&hello()).await;
     for upstream in &upstreams {
         assert!(!upstream.received().is_empty(), "every channel is tried");
@@ -140,7 +142,8 @@ async fn the_time_to_come_back_is_passed_on() {
     assert_eq!(in_words.header("retry-after"), Some("7"));
     let long_ago = Reply::error(503, "slow down").header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
     assert_eq!(verdict([long_ago]).await.header("retry-after"), Some("0"));
-    assert_eq!(verdict([Reply::error(429, "slow down")]).await.header("retry-after"), None);
+    let nobody_says = verdict([Reply::error(429, "slow down")]).await;
+    assert_eq!(nobody_says.header("retry-after"), Some("3"), "as long as the key rests");
     let nonsense = Reply::error(503, "slow down").header("retry-after", "-1e300");
     assert_eq!(verdict([nonsense]).await.header("retry-after"), None);
 }

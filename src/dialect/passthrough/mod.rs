@@ -2,6 +2,8 @@
 //! reach the client, with only what the configuration demands rewritten on the raw top-level
 //! fields. Usage is read on the way past.
 
+mod last_text;
+mod prompt_chars;
 mod request;
 mod stream;
 mod walk;

@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use crate::canon::{Failure, FailureKind};
 
 use super::ChatStream;
+use super::last_text::last_text;
+use super::prompt_chars::prompt_chars;
 use super::walk::{Places, user_text, walk};
 
 /// A chat request as the client sent it, with what the gateway needs to know of it.
@@ -63,6 +65,19 @@ impl ChatRequest {
     pub fn body(&self) -> &str {
         // Checked when it came in; checking again costs less than a type that remembers.
         simdutf8::basic::from_utf8(&self.body).unwrap_or_default()
+    }
+
+    /// The text to be moderated: that of the last message that has any, whoever said it, or its last
+    /// part that is text. Read anew each time.
+    pub fn last_text(&self) -> Option<String> {
+        last_text(self.body())
+    }
+
+    /// How many characters the messages have, without images, sounds and files. Counted anew each
+    /// time.
+    pub fn prompt_chars(&self) -> usize {
+        // What cannot be counted must not pass for short.
+        prompt_chars(self.body()).unwrap_or(self.body.len())
     }
 
     /// The body for one upstream; the client's own bytes when nothing has to change.
@@ -264,5 +279,13 @@ mod tests {
         let parts = r#"{"content":[{"type":"text","text":"a"},{"type":"image_url"}], "role" : "user"}"#;
         assert_eq!(text(parts, 9).as_deref(), Some("a"));
         assert_eq!(text("1,null", 9), None);
+    }
+
+    #[test]
+    fn a_prompt_that_cannot_be_counted_is_as_long_as_its_body() {
+        let chars = |body: &str| parse(body).unwrap().prompt_chars();
+        assert_eq!(chars(r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#), 6);
+        let body = r#"{"model":"m","messages":["\ud800"]}"#;
+        assert_eq!(chars(body), body.len());
     }
 }

@@ -21,11 +21,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use uni_api::{
-    actors::{Control, StatsQueue, Ticket, health::ChannelHealth, messages::Dispatch},
+    actors::{Control, Purpose, StatsQueue, Ticket, health::ChannelHealth, messages::Dispatch},
     app::{self, Running, Settings},
-    canon::Next,
     config::{self, ChannelId, Severity},
-    routing::Attempted,
 };
 
 use super::{Answer, Client, FakeUpstream, OpenStream, PATIENCE, Request, logs, within_patience};
@@ -236,10 +234,8 @@ impl Gateway {
     fn look_at_settled_leases(&self) {
         let client = self.control.config().client_keys.iter().next().expect("a client key");
         for provider in self.control.providers() {
-            let channel = *provider.key();
-            let keys = self.control.config().channels[channel.0].keys.len().max(1);
-            let mut ticket = Ticket::new(Arc::clone(client), "no-such-model".into(), false);
-            ticket.attempts = (0..keys).map(|key| Attempted { channel, key, next: Next::Stop }).collect();
+            let purpose = Purpose::Chat { stream: false };
+            let ticket = Ticket::new(Arc::clone(client), "no-such-model".into(), purpose);
             provider.do_send(Dispatch { ticket, reply: oneshot::channel().0 });
         }
     }

@@ -63,9 +63,8 @@ impl Relay {
         let mut ticket = Ticket::new(client, Arc::clone(&asked.request.model), purpose);
         ticket.prompt_tokens = asked.prompt_tokens;
         let mut journey = Journey::new(&self.control, ticket);
-        let answer = journey
-            .first_answer(&mut account, async |lease, deadline| attempt(&asked, lease, deadline).await)
-            .await;
+        let answer =
+            journey.first_answer(&mut account, async |lease, deadline| attempt(&asked, lease, deadline).await).await;
         let trail = is_told.then(|| account.trail());
         let answer = answer.map(|(begun, lease)| deliver(begun, lease, account));
         Reply { answer, quota: journey.quota(), trail }
