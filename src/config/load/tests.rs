@@ -76,11 +76,10 @@ fn the_minimal_file_has_sensible_defaults() {
 }
 
 #[test]
-fn the_example_file_is_free_of_errors() {
+fn the_example_file_is_free_of_mistakes() {
     let loaded = load(include_str!("../../../api.yaml.example"));
-    assert!(loaded.diagnostics.iter().all(|d| d.severity == Severity::Warning), "{}", loaded.all());
+    assert_eq!(loaded.lines(), [""; 0]);
     assert!(loaded.config.is_some());
-    assert!(!loaded.all().contains("unknown key"), "{}", loaded.all());
 }
 
 #[test]

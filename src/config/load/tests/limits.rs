@@ -85,6 +85,13 @@ fn a_mistake_in_a_limit_switches_the_key_off() {
 }
 
 #[test]
+fn half_of_a_limit_is_not_ignored() {
+    let (loaded, of_key) = of_key("{RATE_LIMIT: 15/min,1500/day}");
+    assert_eq!(of_key, None);
+    loaded.says("error: api_keys[1].preferences.1500/day: looks like half of a rate; between braces, a comma in it");
+}
+
+#[test]
 fn a_good_limit_does_not_hide_a_mistake_in_the_other() {
     let (loaded, of_key) = of_key("{RATE_LIMIT: often, rate_limit: 5/min}");
     assert_eq!(of_key, None);
