@@ -176,14 +176,12 @@ fn client<'a>(
     catalogue: &Catalogue,
 ) -> Option<Result<(RuleTarget, &'a KeyPath), String>> {
     let (key, alias) = name.split_once('/').unwrap_or((name, "*"));
-    if name == "all" || catalogue.has_provider(key) || catalogue.aliases.contains(name) {
+    let is_model = name == key && (name == "all" || catalogue.aliases.contains(name));
+    if is_model || catalogue.has_provider(key) {
         return None;
     }
     let Some(entry) = client_keys.get(key) else {
-        let hint = closest(key, client_keys.keys().map(String::as_str)).and_then(|key| client_keys.get(key));
-        let hint = hint.map(|entry| format!(", did you mean that of {entry}?")).unwrap_or_default();
-        let message = || format!("there is no client key {}{hint}", Secret::new(key).masked());
-        return key.starts_with("sk-").then(|| Err(message()));
+        return key.starts_with("sk-").then(|| Err(no_client_key(key, client_keys)));
     };
     let alias = match alias {
         "" => return Some(Err(HALF.to_owned())),
@@ -191,6 +189,12 @@ fn client<'a>(
         alias => Some(alias.into()),
     };
     Some(Ok((RuleTarget::Client { key: Fingerprint::of(key.as_bytes()), alias }, entry)))
+}
+
+fn no_client_key(key: &str, client_keys: &HashMap<String, KeyPath>) -> String {
+    let meant = closest(key, client_keys.keys().map(String::as_str)).and_then(|key| client_keys.get(key));
+    let hint = meant.map(|entry| format!(", did you mean that of {entry}?")).unwrap_or_default();
+    format!("there is no client key {}{hint}", Secret::new(key).masked())
 }
 
 const HALF: &str = "expected model, provider/model, provider/*, client-key/*, client-key/model or all";

@@ -49,19 +49,22 @@ fn another_key_is_a_channel_in_every_form() {
 fn what_a_provider_or_a_model_is_called_is_not_taken_for_a_key() {
     let loaded = load(
         "providers:
-  - {provider: sk-on, base_url: http://h/v1, model: [m, plain]}
+  - {provider: sk-on, base_url: http://h/v1, model: [m, plain, sk-key/m]}
   - {provider: sk-off, base_url: nowhere}
 api_keys:
-  - {api: sk-outer, model: [sk-on/*, sk-off/*, plain, all]}
+  - {api: sk-outer, model: [sk-on/*, sk-off/*, plain, all, plain/m, sk-key/m]}
   - {api: sk-on}
   - {api: sk-off}
   - {api: plain}
   - {api: all}
+  - {api: sk-key}
 ",
     );
     let provider = |name: &str| RuleTarget::Provider(name.into());
-    let all = [provider("sk-on"), provider("sk-off"), RuleTarget::Model("plain".into()), RuleTarget::Everything];
-    assert_eq!(targets(&loaded, "sk-outer"), all);
+    let names = [provider("sk-on"), provider("sk-off"), RuleTarget::Model("plain".into()), RuleTarget::Everything];
+    assert_eq!(targets(&loaded, "sk-outer")[..4], names);
+    let keys = [client("plain", Some("m")), client("sk-key", Some("m"))];
+    assert_eq!(targets(&loaded, "sk-outer")[4..], keys);
 }
 
 #[test]
