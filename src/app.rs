@@ -69,7 +69,7 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
         None => StatsQueue::disabled(),
     };
     let relay = Relay { control: Arc::clone(&control), stats: stats.clone() };
-    let gateway = web::Data::new(Gateway { config, relay });
+    let gateway = web::Data::new(Gateway { measures_prompts: config.measures_prompts(), config, relay });
 
     let worker_control = Arc::clone(&control);
     let app = move || {

@@ -119,6 +119,8 @@ fn configuration(provider: SocketAddr, client_key: &Secret) -> io::Result<Config
       - {MODEL}: {ALIAS}
 api_keys:
   - api: {}
+    preferences:
+      RATE_LIMIT: 100000/min
 ",
         client_key.expose()
     );

@@ -10,13 +10,18 @@ pub mod diagnostic;
 mod expand;
 mod infer;
 pub mod load;
+mod nested;
 mod path;
+mod preferences;
+mod provider_preferences;
 mod providers;
 mod rate;
 mod raw;
+mod reach;
 mod resolve;
 pub mod resolved;
 mod rules;
+mod seconds;
 pub mod secret;
 mod service_account;
 pub mod source;
@@ -29,7 +34,7 @@ mod vocabulary;
 pub use by_model::ByModel;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
-pub use rate::{Rate, RateLimit};
+pub use rate::{InvalidRate, Rate, RateLimit};
 pub use resolved::{
     Breaker, Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, KeySchedule, MODERATION_MODELS, MediaFetch,
     ModelName, ModelSource, Rests, Retries, Rule, RuleTarget, Schedule, TimeLimits, Vertex,

@@ -10,19 +10,20 @@ use super::diagnostic::Report;
 use super::expand::Unset;
 use super::infer::{Inferred, Signs, engine_names, infer};
 use super::path::KeyPath;
-use super::raw::{Others, PROVIDER, PROVIDER_PREFERENCES, RawProvider, RawProviderPreferences};
+use super::preferences::ForChannels;
+use super::raw::{Others, PROVIDER, RawProvider};
 use super::resolved::{Channel, ChannelId, Dialect, ModelName, ModelSource, TimeLimits};
 use super::secret::Secret;
 use super::suggest::{did_you_mean, quoted};
 use super::typed::{Pairs, Texts, Typed, kind};
-use super::{cloudflare, vertex};
+use super::{cloudflare, provider_preferences, vertex};
 
 const OFF: &str = "this provider is switched off";
 
 /// What one entry came to.
 pub(super) enum Outcome {
     /// A channel.
-    On(Channel),
+    On(Arc<Channel>),
     /// Not used. What is known of it helps to explain the rules that name it.
     Off {
         /// Its name, if it has one.
@@ -36,6 +37,7 @@ pub(super) enum Outcome {
 pub(super) struct Surroundings<'a> {
     pub unset: &'a [Unset],
     pub limits: TimeLimits,
+    pub for_channels: &'a ForChannels,
 }
 
 /// Resolves the entry at `place`.
@@ -53,9 +55,8 @@ pub(super) fn resolve(
         return Outcome::Off { name: None, aliases: Vec::new() };
     }
     let raw = RawProvider::deserialize_from(entry);
-    let preferences: RawProviderPreferences = section(&raw.preferences, place, report);
     PROVIDER.check(&raw.others, place, report);
-    PROVIDER_PREFERENCES.check(&preferences.others, &place.key("preferences"), report);
+    let preferences = provider_preferences::resolve(&raw.preferences, place, around.for_channels, report);
 
     let name = name(&raw, place, report);
     let (dialect, base_url) = address(&raw, place, around.unset, report);
@@ -69,12 +70,10 @@ pub(super) fn resolve(
     };
     let models = raw.model.take("model", place, report).map(|pairs| models(pairs, place, report)).unwrap_or_default();
     let tools = raw.tools.take("tools", place, report).is_none_or(|flag| flag.0);
-    let stream_usage =
-        preferences.stream_usage.take("stream_usage", &place.key("preferences"), report).is_none_or(|flag| flag.0);
 
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
-        (Some(name), Some(dialect), Some(base_url)) if !is_broken => Outcome::On(Channel {
+        (Some(name), Some(dialect), Some(base_url)) if !is_broken => Outcome::On(Arc::new(Channel {
             id,
             name: name.into(),
             dialect,
@@ -82,15 +81,15 @@ pub(super) fn resolve(
             keys,
             models: if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) },
             tools,
-            stream_usage,
+            stream_usage: preferences.stream_usage,
             limits: around.limits,
-            model_timeouts: Default::default(),
-            key_schedule: Default::default(),
-            key_limit: Default::default(),
-            rests: Default::default(),
-            breaker: Some(Default::default()),
+            model_timeouts: preferences.model_timeouts,
+            key_schedule: preferences.key_schedule,
+            key_limit: preferences.key_limit,
+            rests: preferences.rests,
+            breaker: preferences.breaker,
             vertex: vertex.map(Box::new),
-        }),
+        })),
         (name, ..) => Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() },
     }
 }
@@ -99,22 +98,6 @@ impl RawProvider {
     /// Never fails: every field keeps its own mistake.
     fn deserialize_from(entry: &Value) -> Self {
         serde::Deserialize::deserialize(entry).unwrap_or_default()
-    }
-}
-
-/// A `preferences` mapping; anything else is an error, except nothing at all.
-pub(super) fn section<T: serde::de::DeserializeOwned + Default>(
-    value: &Value,
-    place: &KeyPath,
-    report: &mut Report,
-) -> T {
-    match value {
-        Value::Null => T::default(),
-        Value::Object(_) => T::deserialize(value).unwrap_or_default(),
-        other => {
-            report.error(&place.key("preferences"), format!("expected a mapping, found {}", kind(other)));
-            T::default()
-        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::typed::{ByteSize, Flag, FlagOrCount, Pairs, Text, Texts, Typed};
+use super::by_model::ByModel;
+use super::rate::RateLimit;
+use super::seconds::{PositiveSeconds, Seconds};
+use super::typed::{ByteSize, Flag, FlagOrCount, Pairs, PositiveCount, Text, Texts, Typed};
 
 /// Keys that are not fields of their structure: unknown ones, and those that have no effect yet.
 pub type Others = BTreeMap<String, Value>;
@@ -33,8 +36,18 @@ pub struct RawPreferences {
     pub max_request_body_bytes: Typed<ByteSize>,
     /// Which addresses of images and documents are fetched: `deny`, `public` or `any`.
     pub media_fetch: Typed<Text>,
-    /// Limit per client key. Not enforced yet.
-    pub rate_limit: Typed<Value>,
+    /// How often all clients together may ask.
+    pub rate_limit: Typed<ByModel<RateLimit>>,
+    /// How long a request may wait for the beginning of its answer, all attempts taken together.
+    pub deadline: Typed<PositiveSeconds>,
+    /// What becomes of prompts that cannot be moderated: `refuse` or `allow`.
+    pub moderation_on_error: Typed<Text>,
+    /// `TIMEOUT` of some models.
+    pub model_timeout: Typed<ByModel<PositiveSeconds>>,
+    /// How long a channel rests for a model that failed.
+    pub cooldown_period: Typed<Seconds>,
+    /// `on`, `off`, or a mapping: see [`RawBreaker`].
+    pub breaker: Value,
     /// Everything else.
     #[serde(flatten)]
     pub others: Others,
@@ -89,6 +102,35 @@ pub struct RawProvider {
 pub struct RawProviderPreferences {
     /// False: streams are not asked for usage unless the client asks.
     pub stream_usage: Typed<Flag>,
+    /// How often each of its keys may be used, for each model.
+    pub api_key_rate_limit: Typed<ByModel<RateLimit>>,
+    /// Which key is next: `round_robin`, `random` or `fixed_priority`.
+    pub api_key_schedule_algorithm: Typed<Text>,
+    /// How long a key rests that failed.
+    pub api_key_cooldown_period: Typed<Seconds>,
+    /// How long a key rests whose rate is limited.
+    pub api_key_rate_limit_cooldown_period: Typed<Seconds>,
+    /// How long a key rests whose quota is spent.
+    pub api_key_quota_cooldown_period: Typed<Seconds>,
+    /// `TIMEOUT` of some models here.
+    pub model_timeout: Typed<ByModel<PositiveSeconds>>,
+    /// How long it rests for a model that failed.
+    pub cooldown_period: Typed<Seconds>,
+    /// `on`, `off`, or a mapping: see [`RawBreaker`].
+    pub breaker: Value,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// `breaker`: when a model of a provider is left alone because it keeps failing.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawBreaker {
+    /// It opens after this many failures in a row.
+    pub failures: Typed<PositiveCount>,
+    /// It lets one request try again after this time.
+    pub open: Typed<PositiveSeconds>,
     /// Everything else.
     #[serde(flatten)]
     pub others: Others,
@@ -121,12 +163,12 @@ pub struct RawApiKeyPreferences {
     /// Whether, or how often, a failed request is tried elsewhere.
     #[serde(rename = "AUTO_RETRY")]
     pub retries: Typed<FlagOrCount>,
-    /// Limit, such as `60/min`. Not enforced yet.
+    /// How often it may ask, such as `60/min`.
     #[serde(rename = "RATE_LIMIT")]
-    pub rate_limit_in_capitals: Typed<Value>,
+    pub rate_limit_in_capitals: Typed<ByModel<RateLimit>>,
     /// The same under its newer name.
-    pub rate_limit: Typed<Value>,
-    /// True: prompts are checked before they are forwarded. Not enforced yet.
+    pub rate_limit: Typed<ByModel<RateLimit>>,
+    /// True: prompts are moderated before they are sent on.
     #[serde(rename = "ENABLE_MODERATION")]
     pub moderation: Typed<Flag>,
     /// Everything else.
@@ -161,20 +203,28 @@ pub const TOP: Vocabulary = Vocabulary {
 
 /// Keys of `preferences` at the top.
 pub const PREFERENCES: Vocabulary = Vocabulary {
-    used: &["max_request_body_bytes", "media_fetch", "rate_limit"],
-    without_effect: &[
+    used: &[
+        "max_request_body_bytes",
+        "media_fetch",
+        "rate_limit",
+        "deadline",
+        "moderation_on_error",
         "model_timeout",
-        "timeout_policy",
-        "keepalive_interval",
         "cooldown_period",
-        "error_triggers",
-        "proxy",
-        "model_price",
+        "breaker",
     ],
+    without_effect: &["timeout_policy", "keepalive_interval", "error_triggers", "proxy", "model_price"],
     synonyms: &[
         ("max_body_size", "max_request_body_bytes"),
         ("image_fetch", "media_fetch"),
+        ("limit", "rate_limit"),
+        ("request_timeout", "deadline"),
+        ("total_timeout", "deadline"),
+        ("moderation", "moderation_on_error"),
+        ("moderation_fail_open", "moderation_on_error"),
         ("timeout", "model_timeout"),
+        ("cooldown", "cooldown_period"),
+        ("circuit_breaker", "breaker"),
     ],
 };
 
@@ -237,17 +287,20 @@ pub const PROVIDER: Vocabulary = Vocabulary {
 
 /// Keys of `preferences` of a provider.
 pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
-    used: &["stream_usage"],
-    without_effect: &[
+    used: &[
+        "stream_usage",
         "api_key_rate_limit",
+        "api_key_schedule_algorithm",
         "api_key_cooldown_period",
         "api_key_rate_limit_cooldown_period",
         "api_key_quota_cooldown_period",
-        "api_key_schedule_algorithm",
         "model_timeout",
+        "cooldown_period",
+        "breaker",
+    ],
+    without_effect: &[
         "timeout_policy",
         "keepalive_interval",
-        "cooldown_period",
         "proxy",
         "headers",
         "passthrough_request_headers",
@@ -259,7 +312,32 @@ pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
         "access_key",
         "secret_key",
     ],
-    synonyms: &[("timeout", "model_timeout"), ("header", "headers")],
+    synonyms: &[
+        ("rate_limit", "api_key_rate_limit"),
+        ("key_rate_limit", "api_key_rate_limit"),
+        ("scheduling_algorithm", "api_key_schedule_algorithm"),
+        ("api_key_scheduling_algorithm", "api_key_schedule_algorithm"),
+        ("api_key_schedule", "api_key_schedule_algorithm"),
+        ("api_key_cooldown", "api_key_cooldown_period"),
+        ("cooldown", "cooldown_period"),
+        ("circuit_breaker", "breaker"),
+        ("timeout", "model_timeout"),
+        ("header", "headers"),
+    ],
+};
+
+/// Keys of `breaker`.
+pub const BREAKER: Vocabulary = Vocabulary {
+    used: &["failures", "open"],
+    without_effect: &[],
+    synonyms: &[
+        ("threshold", "failures"),
+        ("failure_threshold", "failures"),
+        ("open_seconds", "open"),
+        ("seconds", "open"),
+        ("timeout", "open"),
+        ("period", "open"),
+    ],
 };
 
 /// Keys of one entry of `api_keys`.
@@ -288,6 +366,7 @@ pub const API_KEY_PREFERENCES: Vocabulary = Vocabulary {
         ("algorithm", "SCHEDULING_ALGORITHM"),
         ("RETRY", "AUTO_RETRY"),
         ("RETRIES", "AUTO_RETRY"),
+        ("LIMIT", "RATE_LIMIT"),
         ("moderation", "ENABLE_MODERATION"),
     ],
 };
@@ -309,13 +388,15 @@ mod tests {
         assert_eq!(others(&PREFERENCES, |raw: RawPreferences| raw.others), [""; 0]);
         assert_eq!(others(&PROVIDER, |raw: RawProvider| raw.others), [""; 0]);
         assert_eq!(others(&PROVIDER_PREFERENCES, |raw: RawProviderPreferences| raw.others), [""; 0]);
+        assert_eq!(others(&BREAKER, |raw: RawBreaker| raw.others), [""; 0]);
         assert_eq!(others(&API_KEY, |raw: RawApiKey| raw.others), [""; 0]);
         assert_eq!(others(&API_KEY_PREFERENCES, |raw: RawApiKeyPreferences| raw.others), [""; 0]);
     }
 
     #[test]
     fn synonyms_mean_known_keys() {
-        for words in [&TOP, &PREFERENCES, &PROVIDER, &PROVIDER_PREFERENCES, &API_KEY, &API_KEY_PREFERENCES] {
+        let all = [&TOP, &PREFERENCES, &PROVIDER, &PROVIDER_PREFERENCES, &BREAKER, &API_KEY, &API_KEY_PREFERENCES];
+        for words in all {
             for (synonym, meant) in words.synonyms {
                 assert!(words.used.contains(meant) || words.without_effect.contains(meant), "{synonym}");
             }

@@ -1,23 +1,20 @@
 //! The whole document becomes a [`Config`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client_keys::{self, not_enforced};
+use super::client_keys;
 use super::diagnostic::Report;
 use super::expand::Unset;
 use super::path::KeyPath;
-use super::providers::{self, Outcome, Surroundings, section};
-use super::raw::{PREFERENCES, RawConfig, RawPreferences, TOP};
-use super::resolved::{ChannelId, Config, MediaFetch, TimeLimits};
+use super::preferences;
+use super::providers::{self, Outcome, Surroundings};
+use super::raw::{RawConfig, TOP};
+use super::resolved::{ChannelId, Config, TimeLimits};
 use super::rules::Catalogue;
-use super::suggest::{did_you_mean, quoted};
-use super::typed::{Text, Typed, kind};
-
-const DEFAULT_MAX_REQUEST_BODY_BYTES: usize = 32 << 20;
+use super::typed::kind;
 
 /// The configuration, unless nothing could be done with it.
 pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, report: &mut Report) -> Option<Config> {
@@ -33,17 +30,9 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         report.warning(path, format!("the environment variable {variable} is not set; nothing is put in its place"));
     }
 
-    let preferences: RawPreferences = section(&raw.preferences, &top, report);
-    let place = top.key("preferences");
-    PREFERENCES.check(&preferences.others, &place, report);
-    not_enforced(&preferences.rate_limit, "rate_limit", &place, report);
-    let max_request_body_bytes = preferences
-        .max_request_body_bytes
-        .take("max_request_body_bytes", &place, report)
-        .map_or(DEFAULT_MAX_REQUEST_BODY_BYTES, |size| size.0);
-    let media_fetch = media_fetch(preferences.media_fetch, &place, report);
-
-    let around = Surroundings { unset, limits: TimeLimits::with_patience(patience) };
+    let preferences = preferences::resolve(&raw.preferences, &top, report);
+    let limits = TimeLimits::with_patience(patience);
+    let around = Surroundings { unset, limits, for_channels: &preferences.for_channels };
     let place = top.key("providers");
     let mut channels = Vec::new();
     let mut catalogue = Catalogue::default();
@@ -52,7 +41,7 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         match providers::resolve(entry, &place.index(index), ChannelId(channels.len()), &around, report) {
             Outcome::On(channel) => {
                 catalogue.add(&channel);
-                channels.push(Arc::new(channel));
+                channels.push(channel);
             }
             Outcome::Off { name, aliases } => catalogue.add_off(name, aliases),
         }
@@ -63,37 +52,19 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
 
     let entries = list(&raw.api_keys, "api_keys", "api", &raw, report);
     let place = top.key("api_keys");
-    let client_keys = client_keys::resolve(entries.unwrap_or_default(), &place, &catalogue, unset, report);
+    let client_keys = client_keys::resolve(entries.unwrap_or_default(), &place, &channels, &catalogue, unset, report);
     if entries.is_some() && client_keys.is_empty() {
         report.error(&place, "no usable key is left, so nobody could use the gateway and it cannot start");
     }
     (!channels.is_empty() && !client_keys.is_empty()).then_some(Config {
         channels,
         client_keys,
-        max_request_body_bytes,
-        media_fetch,
-        rate_limit: Default::default(),
-        deadline: None,
-        limits_tokens: false,
-        passes_unmoderated: false,
+        max_request_body_bytes: preferences.max_request_body_bytes,
+        media_fetch: preferences.media_fetch,
+        rate_limit: preferences.rate_limit,
+        deadline: preferences.deadline,
+        passes_unmoderated: preferences.passes_unmoderated,
     })
-}
-
-/// What is fetched. A mistake must not open more than was meant, so nothing is.
-fn media_fetch(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> MediaFetch {
-    if written.is_absent() {
-        return MediaFetch::Public;
-    }
-    let Some(Text(text)) = written.take("media_fetch", place, report) else { return MediaFetch::Deny };
-    let word = text.trim().to_lowercase();
-    if let Some((choice, _)) = MediaFetch::ALL.iter().find(|(_, name)| *name == word) {
-        return *choice;
-    }
-    let names = MediaFetch::ALL.map(|(_, name)| name);
-    let hint = did_you_mean(&word, names);
-    let message = format!("unknown word {}{hint} (there are {}); nothing is fetched", quoted(&text), names.join(", "));
-    report.error(&place.key("media_fetch"), message);
-    MediaFetch::Deny
 }
 
 /// The entries of a list at the top.

@@ -32,10 +32,18 @@ pub struct Config {
     /// `deadline`: how long a request may wait for the beginning of its answer, all attempts taken
     /// together. `None`: five minutes, and more where one attempt may take longer.
     pub deadline: Option<Duration>,
-    /// Whether any limit is one of tokens, so that prompts have to be measured.
-    pub limits_tokens: bool,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
+}
+
+impl Config {
+    /// Whether any limit is one of tokens, so that prompts have to be measured.
+    pub fn measures_prompts(&self) -> bool {
+        let of_channels = self.channels.iter().map(|channel| &channel.key_limit);
+        let of_clients = self.client_keys.iter().map(|client| &client.rate_limit);
+        let limits = of_channels.chain(of_clients).chain([&self.rate_limit]);
+        limits.flat_map(ByModel::values).any(|limit| limit.tokens_per_request.is_some())
+    }
 }
 
 /// `media_fetch`: which addresses of images and documents the gateway fetches.

@@ -1,13 +1,40 @@
 //! The `model:` list of a client key: which channels and models it may use.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::diagnostic::Report;
 use super::path::KeyPath;
 use super::resolved::{Channel, ModelSource, Rule, RuleTarget};
-use super::suggest::{did_you_mean, quoted};
+use super::secret::{Fingerprint, Secret};
+use super::suggest::{closest, did_you_mean, quoted};
 use super::typed::{Pair, Pairs};
+
+/// A list of rules of which nothing remains would mean everything.
+pub(super) const NO_RULE_LEFT: &str = "no usable rule is left";
+
+/// A rule and where it stands.
+pub(super) struct Written {
+    pub rule: Rule,
+    pub at: KeyPath,
+    /// The entry of the client key that it names, if it names one.
+    names: Option<KeyPath>,
+}
+
+impl Written {
+    /// The client key that it names, if it names one.
+    pub fn names_key(&self) -> Option<Fingerprint> {
+        match self.rule.target {
+            RuleTarget::Client { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Where the client key that it names is written.
+    pub fn named(&self) -> String {
+        self.names.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+}
 
 /// Every name that a rule may speak of.
 #[derive(Default)]
@@ -46,11 +73,16 @@ impl Catalogue {
         self.off_aliases.extend(aliases);
     }
 
+    /// Whether this is the name of a provider, in use or not.
+    fn has_provider(&self, name: &str) -> bool {
+        self.providers.contains(name) || self.off_providers.contains(name)
+    }
+
     /// What is wrong with the names in a rule, if anything.
     fn doubt(&self, target: &RuleTarget) -> Option<String> {
         match target {
-            RuleTarget::Everything => None,
-            RuleTarget::Client { .. } => None,
+            // What another key may use is known later.
+            RuleTarget::Everything | RuleTarget::Client { .. } => None,
             RuleTarget::Model(alias) => self.doubt_model(alias),
             RuleTarget::Provider(provider) => self.doubt_provider(provider, "*"),
             RuleTarget::ProviderModel { provider, alias } => self.doubt_provider(provider, alias).or_else(|| {
@@ -97,50 +129,77 @@ impl Catalogue {
     }
 }
 
-/// Reads the rules of the client key at `place`. `client_keys` are all keys of the file.
+/// Reads the rules of the client key at `place`. `client_keys` are all keys of the file, each with
+/// its entry.
 pub(super) fn resolve(
     Pairs(pairs): Pairs,
     place: &KeyPath,
-    client_keys: &HashSet<String>,
+    client_keys: &HashMap<String, KeyPath>,
     catalogue: &Catalogue,
     report: &mut Report,
-) -> Vec<Rule> {
-    if pairs.is_empty() {
-        return vec![Rule { target: RuleTarget::Everything, weight: None }];
-    }
+) -> Vec<Written> {
     let place = place.key("model");
+    if pairs.is_empty() {
+        let rule = Rule { target: RuleTarget::Everything, weight: None };
+        return vec![Written { rule, at: place, names: None }];
+    }
     let mut rules = Vec::new();
     for pair in &pairs {
         let at = place.join(&pair.below);
         let name = pair.name.trim();
-        if is_client_key(name, client_keys) {
-            report.warning(&at, "another client key as a channel is not available yet; this rule is skipped");
-            continue;
-        }
-        match (target(name), weight(pair)) {
+        let (target, names) = match client(name, client_keys, catalogue) {
+            Some(Ok((target, entry))) => (Ok(target), Some(entry.clone())),
+            Some(Err(message)) => (Err(message), None),
+            None => (target(name).map_err(str::to_owned), None),
+        };
+        match (target, weight(pair).map_err(str::to_owned)) {
             (Err(message), _) | (_, Err(message)) => report.error(&at, message),
             (Ok(target), Ok(weight)) => {
                 if let Some(doubt) = catalogue.doubt(&target) {
                     report.warning(&at, doubt);
                 }
-                rules.push(Rule { target, weight });
+                rules.push(Written { rule: Rule { target, weight }, at, names });
             }
         }
     }
-    // No rule at all means everything, so this must not become an empty list.
     if rules.is_empty() {
-        report.error(&place, "no usable rule is left");
+        report.error(&place, NO_RULE_LEFT);
     }
     rules
 }
 
-fn is_client_key(name: &str, client_keys: &HashSet<String>) -> bool {
-    let first = name.split_once('/').map_or(name, |(first, _)| first);
-    name.starts_with("sk-") || client_keys.contains(first)
+/// Reads a rule that names another client key, with the entry of that; `None` if it names none. What
+/// is the name of a provider or a model is not taken for a key.
+fn client<'a>(
+    name: &str,
+    client_keys: &'a HashMap<String, KeyPath>,
+    catalogue: &Catalogue,
+) -> Option<Result<(RuleTarget, &'a KeyPath), String>> {
+    let (key, alias) = name.split_once('/').unwrap_or((name, "*"));
+    let is_model = name == key && (name == "all" || catalogue.aliases.contains(name));
+    if is_model || catalogue.has_provider(key) {
+        return None;
+    }
+    let Some(entry) = client_keys.get(key) else {
+        return key.starts_with("sk-").then(|| Err(no_client_key(key, client_keys)));
+    };
+    let alias = match alias {
+        "" => return Some(Err(HALF.to_owned())),
+        "*" => None,
+        alias => Some(alias.into()),
+    };
+    Some(Ok((RuleTarget::Client { key: Fingerprint::of(key.as_bytes()), alias }, entry)))
 }
 
+fn no_client_key(key: &str, client_keys: &HashMap<String, KeyPath>) -> String {
+    let meant = closest(key, client_keys.keys().map(String::as_str)).and_then(|key| client_keys.get(key));
+    let hint = meant.map(|entry| format!(", did you mean that of {entry}?")).unwrap_or_default();
+    format!("there is no client key {}{hint}", Secret::new(key).masked())
+}
+
+const HALF: &str = "expected model, provider/model, provider/*, client-key/*, client-key/model or all";
+
 fn target(name: &str) -> Result<RuleTarget, &'static str> {
-    const HALF: &str = "expected model, provider/model, provider/* or all";
     if name.is_empty() {
         return Err("a rule is empty");
     }

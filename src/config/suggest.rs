@@ -19,6 +19,17 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
     closest(word, candidates).map(|candidate| format!(", did you mean {}?", quoted(candidate))).unwrap_or_default()
 }
 
+/// The choice that goes by this name, in any letter case; what to tell the user when there is none.
+pub fn choice<T: Copy>(written: &str, all: &[(T, &'static str)]) -> Result<T, String> {
+    let word = written.trim().to_lowercase();
+    if let Some((choice, _)) = all.iter().find(|(_, name)| *name == word) {
+        return Ok(*choice);
+    }
+    let names: Vec<_> = all.iter().map(|(_, name)| *name).collect();
+    let hint = did_you_mean(&word, names.iter().copied());
+    Err(format!("unknown word {}{hint} (there are {})", quoted(written), names.join(", ")))
+}
+
 /// The word in quotes, masked if it could be a credential that landed in the wrong place.
 pub fn quoted(word: &str) -> String {
     format!("\"{}\"", shown(word))
@@ -88,6 +99,17 @@ mod tests {
         assert_eq!(closest("temperature", words), None);
         assert_eq!(did_you_mean("modle", words), ", did you mean \"model\"?");
         assert_eq!(did_you_mean("temperature", words), "");
+    }
+
+    #[test]
+    fn a_choice_is_made_by_name_or_explained() {
+        let all = [(1, "one"), (2, "two")];
+        assert_eq!(choice(" TWO ", &all), Ok(2));
+        assert_eq!(
+            choice("tow", &all),
+            Err("unknown word \"tow\", did you mean \"two\"? (there are one, two)".to_owned())
+        );
+        assert!(!choice("sk-CANARY", &all).unwrap_err().contains("CANARY"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::resolved::{Channel, ClientKey, Config, ModelSource, Retries, Rule, RuleTarget, Vertex};
+use super::by_model::ByModel;
+use super::rate::RateLimit;
+use super::resolved::{Channel, ClientKey, ClientKeys, Config, ModelSource, Retries, Rule, RuleTarget, Vertex};
 use super::source::without_credentials;
 
 /// All channels and client keys, one a line; models and rules continue on lines of their own.
@@ -24,9 +26,10 @@ pub fn table(config: &Config) -> String {
             ]);
         }
     }
-    let mut clients = vec![["client key", "admin", "rules", "schedule", "retries"].map(str::to_owned).to_vec()];
+    let titles = ["client key", "admin", "moderated", "rules", "schedule", "retries", "rate limit"];
+    let mut clients = vec![titles.map(str::to_owned).to_vec()];
     for key in config.client_keys.iter() {
-        clients.extend(client_rows(key));
+        clients.extend(client_rows(key, &config.client_keys));
     }
     format!("{}\n{}", aligned(&channels), aligned(&clients))
 }
@@ -64,32 +67,52 @@ fn address(channel: &Channel) -> Vec<String> {
     lines
 }
 
-fn client_rows(key: &ClientKey) -> Vec<Vec<String>> {
-    let schedule = key.schedule.name();
+fn client_rows(key: &ClientKey, all: &ClientKeys) -> Vec<Vec<String>> {
+    let yes_or_no = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
     let retries = match key.retries {
         Retries::UntilExhausted => "all channels".to_owned(),
         Retries::AtMost(0) => "none".to_owned(),
         Retries::AtMost(count) => format!("at most {count}"),
     };
-    let admin = if key.is_admin { "yes" } else { "no" };
-    key.rules
-        .iter()
-        .enumerate()
-        .map(|(line, rule)| match line {
-            0 => vec![key.secret.masked(), admin.to_owned(), written(rule), schedule.to_owned(), retries.clone()],
-            _ => vec![String::new(), String::new(), written(rule)],
+    let rules: Vec<String> = key.rules.iter().map(|rule| written(rule, all)).collect();
+    let limits = limits(&key.rate_limit);
+    (0..rules.len().max(limits.len()))
+        .map(|line| {
+            let first = |text: String| if line == 0 { text } else { String::new() };
+            let of = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
+            vec![
+                first(key.secret.masked()),
+                first(yes_or_no(key.is_admin)),
+                first(yes_or_no(key.is_moderated)),
+                of(&rules),
+                first(key.schedule.name().to_owned()),
+                first(retries.clone()),
+                of(&limits),
+            ]
         })
         .collect()
 }
 
-fn written(rule: &Rule) -> String {
+fn limits(limits: &ByModel<RateLimit>) -> Vec<String> {
+    let others = |limit: &RateLimit| match limits.named.as_slice() {
+        [] => limit.to_string(),
+        _ => format!("default: {limit}"),
+    };
+    let named = limits.named.iter().map(|(model, limit)| format!("{model}: {limit}"));
+    named.chain(limits.others.as_ref().map(others)).collect()
+}
+
+fn written(rule: &Rule, all: &ClientKeys) -> String {
     let target = match &rule.target {
         RuleTarget::Everything => "all".to_owned(),
         RuleTarget::Model(alias) if alias.contains('/') => format!("<{alias}>"),
         RuleTarget::Model(alias) => alias.to_string(),
         RuleTarget::Provider(provider) => format!("{provider}/*"),
         RuleTarget::ProviderModel { provider, alias } => format!("{provider}/{alias}"),
-        RuleTarget::Client { key, alias } => format!("{key:?}/{}", alias.as_deref().unwrap_or("*")),
+        RuleTarget::Client { key, alias } => {
+            let key = all.get(*key).map(|key| key.secret.masked()).unwrap_or_default();
+            format!("{key}/{}", alias.as_deref().unwrap_or("*"))
+        }
     };
     rule.weight.map(|weight| format!("{target}: {weight}")).unwrap_or(target)
 }
@@ -134,6 +157,9 @@ api_keys:
   - api: sk-CANARY5-bbbbbbbbbbbb
     model: [one/*: 3, <a/b>, all]
     preferences: {SCHEDULING_ALGORITHM: fixed_priority, AUTO_RETRY: 2}
+  - api: sk-CANARY6-cccccccccccc
+    model: [sk-CANARY5-bbbbbbbbbbbb: 2, sk-CANARY5-bbbbbbbbbbbb/gpt-4o]
+    preferences: {ENABLE_MODERATION: true, RATE_LIMIT: {gpt: '5/h,20', short: 9/tpr, default: 1/s}}
 ";
         let config = parse(text, "api.yaml", &|_| None, Duration::from_secs(100)).config.unwrap();
         let table = table(&config);
@@ -145,10 +171,13 @@ one      gpt     gpt-4o                       sk-CA…aa  https://api.one.exampl
                  third
 second   gpt     (asked for at the upstream)  none      http://localhost:11434/v1
 
-client key  admin  rules     schedule        retries
-sk-CA…bb    yes    one/*: 3  fixed_priority  at most 2
-                   <a/b>
-                   all
+client key  admin  moderated  rules            schedule        retries       rate limit
+sk-CA…bb    no     no         one/*: 3         fixed_priority  at most 2     60/min
+                              <a/b>
+                              all
+sk-CA…cc    no     yes        sk-CA…bb/*: 2    round_robin     all channels  gpt: 5/hour, 20/min
+                              sk-CA…bb/gpt-4o                                short: 9/tpr
+                                                                             default: 1/s
 ";
         assert_eq!(table, expected);
     }

@@ -137,6 +137,10 @@ pub enum FlagOrCount {
     Count(u32),
 }
 
+/// A whole number above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositiveCount(pub u32);
+
 /// A number of bytes, such as `33554432`, `"20MB"` or `"20MiB"`; at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteSize(pub usize);
@@ -148,7 +152,8 @@ struct Scalar<T> {
     kind: PhantomData<T>,
 }
 
-fn scalar<'de, T, D: Deserializer<'de>>(
+/// Takes every scalar as text and builds `T` from it.
+pub(super) fn scalar<'de, T, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
     build: fn(&str) -> Option<T>,
@@ -219,6 +224,14 @@ impl<'de> Deserialize<'de> for FlagOrCount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         scalar(deserializer, "true, false or a number that is not negative", |text| {
             flag(text).map(Self::Flag).or_else(|| text.trim().parse().ok().map(Self::Count))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for PositiveCount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        scalar(deserializer, "a positive whole number", |text| {
+            text.trim().parse().ok().filter(|count| *count > 0).map(Self)
         })
     }
 }

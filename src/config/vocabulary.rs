@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::diagnostic::Report;
 use super::path::KeyPath;
+use super::rate::RateLimit;
 use super::raw::{Others, Vocabulary};
 use super::suggest::{closest, quoted};
 
@@ -31,6 +32,12 @@ impl Vocabulary {
                 if !matches!(value, Value::Null | Value::Bool(false)) {
                     report.warning(&at, "has no effect yet");
                 }
+                continue;
+            }
+            // `{RATE_LIMIT: 15/min,1500/day}`: ignoring half of a limit would allow more than was meant.
+            if value.is_null() && key.contains('/') && key.parse::<RateLimit>().is_ok() {
+                report
+                    .error(&at, "looks like half of a rate; between braces, a comma in it needs quotes around it all");
                 continue;
             }
             let hint = self.meant_by(key).map(|meant| format!(", did you mean \"{meant}\"?")).unwrap_or_default();

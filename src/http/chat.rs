@@ -39,7 +39,7 @@ async fn answer(
     let mut chat = ChatRequest::parse(body, text_chars)?;
     account.asks(&chat.model, chat.last_user_text.take());
     let asked = Asked {
-        prompt_tokens: gateway.config.limits_tokens.then(|| tokens(chat.prompt_chars())),
+        prompt_tokens: gateway.measures_prompts.then(|| tokens(chat.prompt_chars())),
         request: chat,
         anthropic_beta: features_in_beta(request.headers()),
         request_id: Arc::clone(request_id),

@@ -22,6 +22,8 @@ use crate::relay::Relay;
 pub struct Gateway {
     /// The configuration.
     pub config: Arc<Config>,
+    /// [`Config::measures_prompts`].
+    pub measures_prompts: bool,
     /// The way to the upstreams.
     pub relay: Relay,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::config::{ChannelId, ClientKey, ClientKeys, ModelName, RuleTarget};
+use crate::config::{ChannelId, ClientKey, ClientKeys, Fingerprint, ModelName, RuleTarget};
 
 use super::plan::Candidate;
 use super::pool::{Entry, Member, Pool};
@@ -30,15 +30,16 @@ impl Ground<'_> {
     /// The channels that a client key has for `alias`, in the order of its rules, then of the
     /// channels. One that two rules match keeps its first place, and the first weight it is given.
     pub fn pool(&self, client: &ClientKey, alias: &str) -> Option<Pool> {
-        self.pool_but_for(client, alias, &mut HashSet::new())
+        self.pool_but_for(client, alias, &mut Seen::default())
     }
 
-    fn pool_but_for(&self, client: &ClientKey, alias: &str, seen: &mut HashSet<ChannelId>) -> Option<Pool> {
+    fn pool_but_for(&self, client: &ClientKey, alias: &str, seen: &mut Seen) -> Option<Pool> {
         let mut members: Vec<Member> = Vec::new();
         for rule in &client.rules {
             if let RuleTarget::Client { key, alias: only } = &rule.target {
-                let pool = self.clients.get(*key).filter(|_| only.as_deref().is_none_or(|only| only == alias));
-                if let Some(pool) = pool.and_then(|other| self.pool_but_for(other, alias, seen)) {
+                let is_meant = only.as_deref().is_none_or(|only| only == alias) && seen.clients.insert(*key);
+                let other = self.clients.get(*key).filter(|_| is_meant);
+                if let Some(pool) = other.and_then(|other| self.pool_but_for(other, alias, seen)) {
                     members.push(Member { entry: Entry::Client(*key, pool), weight: rule.weight });
                 }
                 continue;
@@ -48,7 +49,7 @@ impl Ground<'_> {
                 if !allows(&rule.target, offer.name, alias) {
                     continue;
                 }
-                if seen.insert(offer.channel) {
+                if seen.channels.insert(offer.channel) {
                     let upstream_model = Arc::clone(&model.upstream);
                     let entry = Entry::Channel(Candidate { channel: offer.channel, upstream_model });
                     members.push(Member { entry, weight: rule.weight });
@@ -63,35 +64,49 @@ impl Ground<'_> {
     /// Every alias that a client key may use, each once, in the order of its rules, then of the
     /// channels.
     pub fn aliases(&self, client: &ClientKey) -> Vec<Arc<str>> {
-        let mut seen = HashSet::new();
-        let mut found = Vec::new();
-        self.each_alias(client, &mut |alias| {
-            if seen.insert(Arc::clone(alias)) {
-                found.push(Arc::clone(alias));
-            }
-        });
-        found
+        let mut list = Aliases::default();
+        self.list(client, None, &mut list);
+        list.found
     }
 
-    fn each_alias(&self, client: &ClientKey, take: &mut dyn FnMut(&Arc<str>)) {
+    /// Lists what a client key may use, or of that a single alias.
+    fn list(&self, client: &ClientKey, only: Option<&Arc<str>>, list: &mut Aliases) {
+        if !list.visited.insert((client.id, only.cloned())) {
+            return;
+        }
         for rule in &client.rules {
-            if let RuleTarget::Client { key, alias: only } = &rule.target {
-                let mut take_allowed = |alias: &Arc<str>| {
-                    if only.as_ref().is_none_or(|only| only == alias) {
-                        take(alias);
-                    }
-                };
-                if let Some(other) = self.clients.get(*key) {
-                    self.each_alias(other, &mut take_allowed);
+            if let RuleTarget::Client { key, alias } = &rule.target {
+                let is_meant = only.is_none() || alias.is_none() || alias.as_ref() == only;
+                if let Some(other) = self.clients.get(*key).filter(|_| is_meant) {
+                    self.list(other, only.or(alias.as_ref()), list);
                 }
                 continue;
             }
             for offer in self.offers {
-                let models = offer.models.iter().map(|model| &model.alias);
-                models.filter(|alias| allows(&rule.target, offer.name, alias)).for_each(&mut *take);
+                for ModelName { alias, .. } in offer.models {
+                    let is_allowed = only.is_none_or(|only| only == alias) && allows(&rule.target, offer.name, alias);
+                    if is_allowed && list.seen.insert(Arc::clone(alias)) {
+                        list.found.push(Arc::clone(alias));
+                    }
+                }
             }
         }
     }
+}
+
+/// What is in a pool already. Many ways may lead to the same key, and the first one counts.
+#[derive(Default)]
+struct Seen {
+    channels: HashSet<ChannelId>,
+    clients: HashSet<Fingerprint>,
+}
+
+/// Aliases found so far, and where they were looked for.
+#[derive(Default)]
+struct Aliases {
+    found: Vec<Arc<str>>,
+    seen: HashSet<Arc<str>>,
+    visited: HashSet<(usize, Option<Arc<str>>)>,
 }
 
 /// Whether a rule allows an alias of a channel. What another client key may use is decided by its
@@ -205,6 +220,15 @@ mod tests {
         let rules =
             vec![vec![rule(other_key(1, None))], vec![rule(other_key(2, None))], vec![rule(RuleTarget::Everything)]];
         assert_eq!(order_of(rules, "x"), [0, 1, 2]);
+    }
+
+    #[test]
+    fn many_ways_to_the_same_keys_take_no_longer_than_one() {
+        let mut rules: Vec<Vec<Rule>> =
+            (0..60).map(|id| vec![rule(other_key(id + 1, None)), rule(other_key(id + 2, None))]).collect();
+        rules.extend([vec![rule(RuleTarget::Everything)], vec![rule(RuleTarget::Everything)]]);
+        assert_eq!(order_of(rules.clone(), "x"), [0, 1, 2]);
+        assert_eq!(with_ground(rules, |ground, client| ground.aliases(client)).len(), 3);
     }
 
     #[test]

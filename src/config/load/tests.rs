@@ -4,6 +4,9 @@ use super::*;
 use crate::config::resolved::*;
 
 mod accounts;
+mod limits;
+mod nested;
+mod tuning;
 
 const PATIENCE: Duration = Duration::from_secs(100);
 
@@ -73,11 +76,10 @@ fn the_minimal_file_has_sensible_defaults() {
 }
 
 #[test]
-fn the_example_file_is_free_of_errors() {
+fn the_example_file_is_free_of_mistakes() {
     let loaded = load(include_str!("../../../api.yaml.example"));
-    assert!(loaded.diagnostics.iter().all(|d| d.severity == Severity::Warning), "{}", loaded.all());
+    assert_eq!(loaded.lines(), [""; 0]);
     assert!(loaded.config.is_some());
-    assert!(!loaded.all().contains("unknown key"), "{}", loaded.all());
 }
 
 #[test]
@@ -143,15 +145,24 @@ fn no_message_ever_contains_a_key() {
   - sk-CANARY10
   - {provider: p, base_url: 'https://user:CANARY@h/v1?key=CANARY', api: \"sk-CANARY\\n\\u00e9\", tools: x}
   - {provider: ok, base_url: 'https://user:CANARY@h/v1', model: [m]}
+  - {provider: p, base_url: 'https://h/v1', preferences: {api_key_rate_limit: {m: sk-CANARY50}, api_key_schedule_algorithm: sk-CANARY51,
+      api_key_cooldown_period: sk-CANARY52, model_timeout: sk-CANARY53, breaker: {failures: sk-CANARY54, open: sk-CANARY55, sk-CANARY56: x}}}
 api_keys:
-  - {api: sk-CANARY11, model: [sk-CANARY12/*, sk-CANARY13, <sk-CANARY14>], role: sk-CANARY15, preferences: {SCHEDULING_ALGORITHM: sk-CANARY16, AUTO_RETRY: sk-CANARY17, RATE_LIMIT: sk-CANARY18}}
+  - {api: sk-CANARY11, model: [sk-CANARY12/*, sk-CANARY13, <sk-CANARY14>], role: sk-CANARY15, preferences: {SCHEDULING_ALGORITHM: sk-CANARY16, AUTO_RETRY: sk-CANARY17, RATE_LIMIT: sk-CANARY18, rate_limit: {sk-CANARY30: 5/CANARY}}}
   - {api: sk-CANARY19}
   - {api: sk-CANARY19}
   - {api: [sk-CANARY20, sk-CANARY21]}
   - {key: sk-CANARY22}
   - {api: {sk-CANARY23: x}}
   - sk-CANARY24
-preferences: {max_request_body_bytes: sk-CANARY25, media_fetch: sk-CANARY26}
+  - {api: sk-CANARY31, model: [sk-CANARY32]}
+  - {api: sk-CANARY32, model: [sk-CANARY31/sk-CANARY33, sk-CANARY34]}
+  - {api: sk-CANARY35, model: [ok/*], preferences: {ENABLE_MODERATION: true}}
+  - {api: sk-CANARY36, model: [sk-CANARY35/*, sk-CANARY37/*, sk-CANARY38/m]}
+  - {api: sk-CANARY39, model: [sk-CANARY40/sk-CANARY41]}
+  - {api: sk-CANARY40, model: [m]}
+preferences: {max_request_body_bytes: sk-CANARY25, media_fetch: sk-CANARY26, rate_limit: sk-CANARY42, deadline: sk-CANARY43,
+  moderation_on_error: sk-CANARY44, model_timeout: {m: sk-CANARY45}, cooldown_period: [sk-CANARY46], breaker: sk-CANARY47}
 ";
     let loaded = load(text);
     assert!(loaded.diagnostics.len() > 15);
@@ -273,7 +284,7 @@ api_keys: [{api: k}]
 #[test]
 fn preferences_without_effect_are_known() {
     let loaded = with_provider(
-        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, proxy: 'socks5://user:CANARY@h:1', model_timeout: 5}",
+        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, proxy: 'socks5://user:CANARY@h:1', keepalive_interval: 5}",
     );
     assert!(!loaded.all().contains("unknown key") && !loaded.all().contains("CANARY"), "{}", loaded.all());
     loaded.says("warning: providers[1].preferences.proxy: has no effect yet");
@@ -282,9 +293,8 @@ fn preferences_without_effect_are_known() {
 
 #[test]
 fn the_body_limit_has_units() {
-    let loaded = load(&format!("{MINIMAL}preferences: {{max_request_body_bytes: 20MiB, rate_limit: 5/min}}\n"));
-    assert_eq!(loaded.config().max_request_body_bytes, 20 << 20);
-    loaded.says("warning: preferences.rate_limit: not enforced yet");
+    let loaded = load(&format!("{MINIMAL}preferences: {{max_request_body_bytes: 20MiB}}\n"));
+    assert_eq!((loaded.config().max_request_body_bytes, loaded.lines()), (20 << 20, vec![]));
 }
 
 #[test]
@@ -345,24 +355,28 @@ fn a_role_with_admin_in_it_is_admin() {
 #[test]
 fn preferences_of_a_client_key_are_read() {
     let loaded = with_key(
-        "api: k\nmodel: good/*\npreferences: {SCHEDULING_ALGORITHM: Fixed_Priority, AUTO_RETRY: 'false', RATE_LIMIT: 2/min, rate_limit: {default: 5/min}, ENABLE_MODERATION: true}",
+        "api: k\nmodel: good/*\npreferences: {SCHEDULING_ALGORITHM: Fixed_Priority, AUTO_RETRY: 'false', ENABLE_MODERATION: false}",
     );
     let key = loaded.config().client_keys.find(b"k").unwrap();
-    assert_eq!((key.schedule, key.retries), (Schedule::FixedPriority, Retries::AtMost(0)));
+    assert_eq!((key.schedule, key.retries, key.is_moderated), (Schedule::FixedPriority, Retries::AtMost(0), false));
     assert_eq!(key.rules, [Rule { target: RuleTarget::Provider("good".into()), weight: None }]);
-    assert_eq!(loaded.all().matches("not enforced yet").count(), 3, "{}", loaded.all());
+    assert_eq!(loaded.lines(), [""; 0]);
 }
 
 #[test]
-fn algorithms_to_come_are_a_warning_and_unknown_ones_an_error() {
-    for name in ["weighted_round_robin", "lottery", "RANDOM"] {
-        let loaded = with_key(&format!("api: k\npreferences: {{SCHEDULING_ALGORITHM: {name}}}"));
-        loaded.says("not available yet; uses round_robin for now");
-        assert_eq!(loaded.config().client_keys.find(b"k").unwrap().schedule, Schedule::RoundRobin);
+fn every_algorithm_is_known_by_name_and_others_are_an_error() {
+    for (schedule, name) in Schedule::ALL {
+        for written in [name.to_owned(), format!("' {} '", name.to_uppercase())] {
+            let loaded = with_key(&format!("api: k\npreferences: {{SCHEDULING_ALGORITHM: {written}}}"));
+            assert_eq!(loaded.lines(), [""; 0]);
+            assert_eq!(loaded.config().client_keys.find(b"k").unwrap().schedule, schedule);
+        }
     }
     let loaded = with_key("api: k\npreferences: {SCHEDULING_ALGORITHM: fixed_prioritiy}");
-    loaded.says("6:19: error: api_keys[1].preferences.SCHEDULING_ALGORITHM: unknown algorithm");
-    loaded.says("did you mean fixed_priority?");
+    loaded.says(
+        "6:19: error: api_keys[1].preferences.SCHEDULING_ALGORITHM: unknown word \"fixed_prioritiy\", did you mean \
+         \"fixed_priority\"? (there are fixed_priority, round_robin, weighted_round_robin, lottery, random); this key",
+    );
     assert!(loaded.config().client_keys.find(b"k").is_none());
 }
 
@@ -395,16 +409,6 @@ fn rules_that_name_a_provider_that_is_switched_off_say_so() {
     );
     loaded.says("the provider \"a\" is switched off");
     loaded.says("\"c\" is only listed by providers that are switched off");
-}
-
-#[test]
-fn another_client_key_as_a_channel_is_skipped_and_never_becomes_everything() {
-    let loaded = with_key("api: k\nmodel: [sk-first/*, m]");
-    loaded.says("api_keys[1].model[0]: another client key as a channel is not available yet");
-    assert_eq!(loaded.config().client_keys.find(b"k").unwrap().rules.len(), 1);
-    let loaded = with_key("api: k\nmodel: [sk-first/*]");
-    assert!(loaded.config().client_keys.find(b"k").is_none());
-    loaded.says("error: api_keys[1].model: no usable rule is left; this key is switched off");
 }
 
 #[test]
