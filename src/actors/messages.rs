@@ -23,6 +23,8 @@ pub struct Ticket {
     pub model: Arc<str>,
     /// For what.
     pub purpose: Purpose,
+    /// Whether it is to be let in first, and only asks for a lease when it comes again.
+    pub is_only_admitted: bool,
     /// The tokens of the prompt, as estimated, where a limit depends on it.
     pub prompt_tokens: Option<u64>,
     /// When the request has to have begun to be answered.
@@ -56,6 +58,7 @@ impl Ticket {
             client,
             model,
             purpose,
+            is_only_admitted: false,
             prompt_tokens: None,
             deadline: Duration::MAX,
             quota: None,
@@ -124,6 +127,8 @@ pub struct Verdict {
 
 /// What becomes of a request.
 pub enum Decision {
+    /// It may ask for a lease.
+    Admitted,
     /// It may make an attempt.
     Granted(Lease),
     /// It should ask again then.

@@ -47,6 +47,9 @@ impl Router {
         {
             return dispatch.decide(Decision::Refused(Box::new(why)));
         }
+        if std::mem::take(&mut dispatch.ticket.is_only_admitted) {
+            return dispatch.decide(Decision::Admitted);
+        }
         loop {
             match dispatch.ticket.step(now) {
                 Step::Ask(channel) => {

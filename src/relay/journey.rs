@@ -47,6 +47,28 @@ impl<'a> Journey<'a> {
         self.ticket.as_ref()?.quota
     }
 
+    /// Has the request let in, for which it is counted, before anything is done for it.
+    ///
+    /// # Errors
+    ///
+    /// The client may not use the model, or has reached its limit.
+    pub async fn admit(&mut self) -> Result<(), Failure> {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.is_only_admitted = true;
+        }
+        match self.decide().await? {
+            Decision::Refused(why) => Err(*why),
+            Decision::Admitted | Decision::Granted(_) | Decision::Wait(_) => Ok(()),
+        }
+    }
+
+    async fn decide(&mut self) -> Result<Decision, Failure> {
+        let ticket = self.ticket.take().ok_or_else(lost)?;
+        let Verdict { ticket, decision } = self.control.next(ticket).await?;
+        self.ticket = Some(ticket);
+        Ok(decision)
+    }
+
     /// Makes attempts until one of them gives an answer.
     ///
     /// # Errors
@@ -58,15 +80,15 @@ impl<'a> Journey<'a> {
         attempt: impl AsyncFn(&Lease, Instant) -> Result<T, Failure>,
     ) -> Result<(T, Lease), Failure> {
         loop {
-            let Some(ticket) = self.ticket.take() else { return Err(self.told.instead_of(lost())) };
-            let Verdict { ticket, decision } = match self.control.next(ticket).await {
-                Ok(verdict) => verdict,
+            let decision = match self.decide().await {
+                Ok(decision) => decision,
                 Err(failure) => return Err(self.told.instead_of(failure)),
             };
-            let ticket = self.ticket.insert(ticket);
+            let Some(ticket) = &mut self.ticket else { return Err(lost()) };
             let now = self.control.now();
             let lease = match decision {
                 Decision::Granted(lease) => lease,
+                Decision::Admitted => continue,
                 Decision::Wait(until) => {
                     sleep(with_jitter(until.saturating_sub(now))).await;
                     continue;

@@ -20,6 +20,7 @@ mod gemini;
 mod http;
 mod layers;
 mod media_fetch;
+mod moderation;
 mod process;
 mod secrets;
 mod statistics;

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel::{prelude::*, sql_types::Text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -229,6 +230,19 @@ impl Gateway {
         self.all_settled().await;
         self.stats.flush().await;
         self.database.as_ref().expect("a setup with a database").path().join("stats.db")
+    }
+
+    /// What a query finds in the statistics when everything that was reported is there: its column `line`.
+    pub async fn query(&self, sql: &str) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Text)]
+            line: String,
+        }
+        let path = self.database().await;
+        let mut connection = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("a database");
+        let rows: Vec<Row> = diesel::sql_query(sql).load(&mut connection).expect("a query that fits the tables");
+        rows.into_iter().map(|row| row.line).collect()
     }
 
     /// Waits until every lease has been given back.
