@@ -32,18 +32,19 @@ async fn answer(
     let stats = gateway.relay.stats.clone();
     let client_ip = request.peer_addr().map(|address| address.ip());
     let mut account = Account::open(stats, Arc::clone(request_id), "POST /v1/chat/completions", client_ip);
-    let client = auth::client(&gateway.config.client_keys, request.headers())?;
+    let config = gateway.config();
+    let client = auth::client(&config.client_keys, request.headers())?;
     account.client(client);
-    let body = body::read(payload, request.headers(), gateway.config.max_request_body_bytes).await?;
+    let body = body::read(payload, request.headers(), config.max_request_body_bytes).await?;
     let text_chars = if gateway.relay.stats.is_enabled() { STATS_TEXT_CHARS } else { 0 };
     let mut chat = ChatRequest::parse(body, text_chars)?;
     account.asks(&chat.model, chat.last_user_text.take());
     let asked = Asked {
-        prompt_tokens: gateway.measures_prompts.then(|| tokens(chat.prompt_chars())),
+        prompt_tokens: config.measures_prompts.then(|| tokens(chat.prompt_chars())),
         request: chat,
         anthropic_beta: features_in_beta(request.headers()),
         request_id: Arc::clone(request_id),
-        media_fetch: gateway.config.media_fetch,
+        media_fetch: config.media_fetch,
         fetched: Fetched::default(),
     };
     Ok(gateway.relay.chat(Arc::clone(client), asked, account).await)

@@ -22,6 +22,7 @@ mod layers;
 mod media_fetch;
 mod moderation;
 mod process;
+mod reload;
 mod secrets;
 mod statistics;
 mod stream_failures;
