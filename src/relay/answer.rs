@@ -57,6 +57,9 @@ impl Relay {
         ticket.prompt_tokens = asked.prompt_tokens;
         let mut journey = Journey::new(&self.control, ticket);
         let answer = self.first_answer(&client, &asked, &mut journey, &mut account).await;
+        if let Err(failure) = &answer {
+            account.refused(failure);
+        }
         let trail = client.is_admin.then(|| account.trail());
         let answer = answer.map(|(begun, lease)| deliver(begun, lease, account));
         Reply { answer, quota: journey.quota(), trail }
