@@ -72,6 +72,7 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
         deadline: preferences.deadline,
         measures_prompts,
         passes_unmoderated: preferences.passes_unmoderated,
+        stats: preferences.stats,
     })
 }
 
