@@ -64,7 +64,7 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     }
     let stats_arbiter = Arbiter::new();
     let stats = match settings.database {
-        Some(path) => StatsQueue::start(path, &stats_arbiter.handle()),
+        Some(path) => StatsQueue::start(path, Arc::clone(&control), &stats_arbiter.handle()),
         None => StatsQueue::disabled(),
     };
     let relay = Relay { control: Arc::clone(&control), stats: stats.clone() };

@@ -11,6 +11,7 @@ use super::path::KeyPath;
 use super::rate::RateLimit;
 use super::raw::{BREAKER, PREFERENCES, RawBreaker, RawPreferences};
 use super::resolved::{Breaker, MediaFetch};
+use super::stats::{self, StatsSettings};
 use super::suggest::choice;
 use super::typed::{Flag, Text, Typed, kind};
 
@@ -23,6 +24,7 @@ pub(super) struct Preferences {
     pub rate_limit: ByModel<RateLimit>,
     pub deadline: Option<Duration>,
     pub passes_unmoderated: bool,
+    pub stats: StatsSettings,
     pub for_channels: ForChannels,
 }
 
@@ -51,6 +53,7 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
         passes_unmoderated: or_else("prompts that cannot be moderated are refused", report, |report| {
             passes_unmoderated(raw.moderation_on_error, place, report)
         }),
+        stats: stats::resolve(&raw.stats, place, report),
         for_channels: ForChannels {
             model_timeout: or_default(report, |report| {
                 raw.model_timeout.take("model_timeout", place, report).unwrap_or_default().map(|time| time.0)
@@ -65,7 +68,7 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
 }
 
 /// Reads a setting whose mistakes have this consequence.
-fn or_else<T>(consequence: &str, report: &mut Report, read: impl FnOnce(&mut Report) -> T) -> T {
+pub(super) fn or_else<T>(consequence: &str, report: &mut Report, read: impl FnOnce(&mut Report) -> T) -> T {
     let mark = report.mark();
     let value = read(report);
     report.conclude(mark, consequence);

@@ -1,6 +1,25 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    added_up (source) {
+        source -> Text,
+        last_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    channel_hours (id) {
+        id -> Integer,
+        hour -> Nullable<Text>,
+        provider -> Nullable<Text>,
+        model -> Nullable<Text>,
+        attempts -> BigInt,
+        succeeded -> BigInt,
+        failed -> BigInt,
+    }
+}
+
+diesel::table! {
     channel_stats (id) {
         id -> Integer,
         request_id -> Nullable<Text>,
@@ -13,6 +32,34 @@ diesel::table! {
         region -> Nullable<Text>,
         outcome -> Nullable<Text>,
         duration_ms -> Nullable<Integer>,
+    }
+}
+
+diesel::table! {
+    client_ip_hours (id) {
+        id -> Integer,
+        hour -> Nullable<Text>,
+        client_ip -> Nullable<Text>,
+        requests -> BigInt,
+    }
+}
+
+diesel::table! {
+    request_hours (id) {
+        id -> Integer,
+        hour -> Nullable<Text>,
+        provider -> Nullable<Text>,
+        model -> Nullable<Text>,
+        endpoint -> Nullable<Text>,
+        requests -> BigInt,
+        succeeded -> BigInt,
+        failed -> BigInt,
+        prompt_tokens -> Nullable<BigInt>,
+        completion_tokens -> Nullable<BigInt>,
+        total_tokens -> Nullable<BigInt>,
+        cached_tokens -> Nullable<BigInt>,
+        cache_creation_tokens -> Nullable<BigInt>,
+        reasoning_tokens -> Nullable<BigInt>,
     }
 }
 
@@ -37,7 +84,21 @@ diesel::table! {
         completion_price -> Nullable<Float>,
         timing_spans -> Nullable<Text>,
         timestamp -> Nullable<Timestamp>,
+        success -> Nullable<Bool>,
+        status -> Nullable<Integer>,
+        attempts -> Nullable<Integer>,
+        is_streamed -> Nullable<Bool>,
+        cached_tokens -> Nullable<Integer>,
+        cache_creation_tokens -> Nullable<Integer>,
+        reasoning_tokens -> Nullable<Integer>,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(channel_stats, request_stats,);
+diesel::allow_tables_to_appear_in_same_query!(
+    added_up,
+    channel_hours,
+    channel_stats,
+    client_ip_hours,
+    request_hours,
+    request_stats,
+);

@@ -25,6 +25,8 @@ mod process;
 mod reload;
 mod secrets;
 mod statistics;
+mod statistics_faults;
+mod statistics_kept;
 mod stream_failures;
 mod streams;
 mod support;
