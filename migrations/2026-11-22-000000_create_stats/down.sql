@@ -1,6 +1,4 @@
 DROP TABLE added_up;
-DROP TABLE channel_hours;
-DROP TABLE client_ip_hours;
-DROP TABLE request_hours;
+DROP TABLE stats_sums;
 DROP TABLE channel_stats;
 DROP TABLE request_stats;

@@ -47,46 +47,12 @@ CREATE TABLE IF NOT EXISTS channel_stats (
 CREATE INDEX IF NOT EXISTS ix_request_stats_timestamp ON request_stats (timestamp);
 CREATE INDEX IF NOT EXISTS ix_channel_stats_timestamp ON channel_stats (timestamp);
 
--- What rows come to by the hour, '2026-11-22 09': a month is added up from these in milliseconds, where grouping
--- millions of rows takes seconds, whatever the index. Rows are added up in portions, so an hour may have several rows
--- of the same names.
-CREATE TABLE request_hours (
-    id INTEGER NOT NULL PRIMARY KEY,
-    hour VARCHAR,
-    provider VARCHAR,
-    model VARCHAR,
-    endpoint VARCHAR,
-    requests BIGINT NOT NULL,
-    succeeded BIGINT NOT NULL,
-    failed BIGINT NOT NULL,
-    prompt_tokens BIGINT,
-    completion_tokens BIGINT,
-    total_tokens BIGINT,
-    cached_tokens BIGINT,
-    cache_creation_tokens BIGINT,
-    reasoning_tokens BIGINT
+-- What rows come to by the hour, '2026-11-22 09', and by the day, '2026-11-22', as JSON: a month is added up from these
+-- in milliseconds, where grouping millions of rows takes seconds, whatever the index.
+CREATE TABLE stats_sums (
+    period VARCHAR NOT NULL PRIMARY KEY,
+    tally TEXT NOT NULL
 );
-
-CREATE TABLE client_ip_hours (
-    id INTEGER NOT NULL PRIMARY KEY,
-    hour VARCHAR,
-    client_ip VARCHAR,
-    requests BIGINT NOT NULL
-);
-
-CREATE TABLE channel_hours (
-    id INTEGER NOT NULL PRIMARY KEY,
-    hour VARCHAR,
-    provider VARCHAR,
-    model VARCHAR,
-    attempts BIGINT NOT NULL,
-    succeeded BIGINT NOT NULL,
-    failed BIGINT NOT NULL
-);
-
-CREATE INDEX ix_request_hours_hour ON request_hours (hour);
-CREATE INDEX ix_client_ip_hours_hour ON client_ip_hours (hour);
-CREATE INDEX ix_channel_hours_hour ON channel_hours (hour);
 
 -- Rows up to this id have been added up.
 CREATE TABLE added_up (

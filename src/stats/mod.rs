@@ -4,27 +4,36 @@
 //! only the [`StatsActor`](crate::actors::stats::StatsActor) writes to it.
 //!
 //! `request_stats` and `channel_stats` have a row for each request and attempt. So that a month of
-//! them is counted at once, `upkeep` adds them up by the hour, into `request_hours`,
-//! `client_ip_hours` and `channel_hours`; `added_up` says up to which id. What happened since a time
-//! is the sum of
+//! them is told at once, `upkeep` adds them up by the hour: a [`tally`] as JSON in `stats_sums`;
+//! `added_up` says up to which id. [`read`] tells what happened since a time from
 //!
-//! - the hours after the one of that time: `hour > substr(since, 1, 13)`,
+//! - the sums of the hours after the one of that time: `period > substr(since, 1, 13)`; where the span
+//!   is long, of the days after that day,
 //! - what is left of that hour: rows with `timestamp >= since`, before the next hour, and with an `id`
 //!   up to `last_id`, and
 //! - what has not been added up: rows with `timestamp >= since` and an `id` above `last_id`.
 //!
-//! All three have to be read in one transaction. `upkeep` also deletes what is too old, sums included.
+//! All three are read in one transaction. `upkeep` also deletes what is too old, sums included.
 
 mod adopt;
+mod count;
 mod damaged;
+mod histogram;
 mod inserts;
+mod reader;
+pub mod report;
 mod rows;
 mod schema;
+mod span;
 mod store;
+mod sums;
+pub mod tally;
 mod trouble;
 mod upkeep;
 
 pub use damaged::set_aside;
+pub use reader::{ReadError, read};
+pub use report::Report;
 pub use rows::{AttemptRow, RequestRow};
 pub use store::Store;
 pub use trouble::{StoreError, Trouble};

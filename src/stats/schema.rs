@@ -8,18 +8,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    channel_hours (id) {
-        id -> Integer,
-        hour -> Nullable<Text>,
-        provider -> Nullable<Text>,
-        model -> Nullable<Text>,
-        attempts -> BigInt,
-        succeeded -> BigInt,
-        failed -> BigInt,
-    }
-}
-
-diesel::table! {
     channel_stats (id) {
         id -> Integer,
         request_id -> Nullable<Text>,
@@ -32,34 +20,6 @@ diesel::table! {
         region -> Nullable<Text>,
         outcome -> Nullable<Text>,
         duration_ms -> Nullable<Integer>,
-    }
-}
-
-diesel::table! {
-    client_ip_hours (id) {
-        id -> Integer,
-        hour -> Nullable<Text>,
-        client_ip -> Nullable<Text>,
-        requests -> BigInt,
-    }
-}
-
-diesel::table! {
-    request_hours (id) {
-        id -> Integer,
-        hour -> Nullable<Text>,
-        provider -> Nullable<Text>,
-        model -> Nullable<Text>,
-        endpoint -> Nullable<Text>,
-        requests -> BigInt,
-        succeeded -> BigInt,
-        failed -> BigInt,
-        prompt_tokens -> Nullable<BigInt>,
-        completion_tokens -> Nullable<BigInt>,
-        total_tokens -> Nullable<BigInt>,
-        cached_tokens -> Nullable<BigInt>,
-        cache_creation_tokens -> Nullable<BigInt>,
-        reasoning_tokens -> Nullable<BigInt>,
     }
 }
 
@@ -94,11 +54,11 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(
-    added_up,
-    channel_hours,
-    channel_stats,
-    client_ip_hours,
-    request_hours,
-    request_stats,
-);
+diesel::table! {
+    stats_sums (period) {
+        period -> Text,
+        tally -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(added_up, channel_stats, request_stats, stats_sums,);

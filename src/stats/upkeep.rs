@@ -7,7 +7,10 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
+use super::count::{Selection, Tallies};
+use super::span::DAY_NAME;
 use super::store::{Store, utc_second};
+use super::sums::{SOURCES, add, last_id};
 use super::trouble::StoreError;
 
 /// As many rows are added up in one step.
@@ -17,39 +20,9 @@ const DELETED: i64 = 500;
 /// As many pages are given back in one step; fewer free ones are left for the next rows.
 const PAGES: i64 = 64;
 
-/// What is added up, and into what. Both take the rows after the first id up to the second.
-const SUMS: [(&str, &[&str]); 2] = [
-    (
-        "request_stats",
-        &[
-            "INSERT INTO request_hours (hour, provider, model, endpoint, requests, succeeded, failed, prompt_tokens,
-                completion_tokens, total_tokens, cached_tokens, cache_creation_tokens, reasoning_tokens)
-             SELECT substr(timestamp, 1, 13), provider, model, endpoint, count(*), count(nullif(success, 0)),
-                count(nullif(success, 1)), sum(prompt_tokens), sum(completion_tokens), sum(total_tokens),
-                sum(cached_tokens), sum(cache_creation_tokens), sum(reasoning_tokens)
-             FROM request_stats WHERE id > ? AND id <= ? GROUP BY 1, 2, 3, 4",
-            "INSERT INTO client_ip_hours (hour, client_ip, requests)
-             SELECT substr(timestamp, 1, 13), client_ip, count(*)
-             FROM request_stats WHERE id > ? AND id <= ? GROUP BY 1, 2",
-        ],
-    ),
-    (
-        "channel_stats",
-        &["INSERT INTO channel_hours (hour, provider, model, attempts, succeeded, failed)
-             SELECT substr(timestamp, 1, 13), provider, model, count(*), count(nullif(success, 0)),
-                count(nullif(success, 1))
-             FROM channel_stats WHERE id > ? AND id <= ? GROUP BY 1, 2, 3"],
-    ),
-];
-
 /// Every table, and the column that says how old a row is.
-const AGES: [(&str, &str); 5] = [
-    ("request_stats", "timestamp"),
-    ("channel_stats", "timestamp"),
-    ("request_hours", "hour"),
-    ("client_ip_hours", "hour"),
-    ("channel_hours", "hour"),
-];
+const AGES: [(&str, &str); 3] =
+    [("request_stats", "timestamp"), ("channel_stats", "timestamp"), ("stats_sums", "period")];
 
 /// Whether there is another step to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +48,21 @@ impl Store {
     pub fn add_up(&mut self, at_least: i64) -> Result<Progress, StoreError> {
         self.in_transaction(|connection| {
             let mut is_more = false;
-            for (source, sums) in SUMS {
+            let mut hours = Tallies::new();
+            for (source, count) in SOURCES {
                 let newest = newest_id(connection, source)?;
-                let last = diesel::sql_query("SELECT last_id AS number FROM added_up WHERE source = ?");
-                let last = last.bind::<Text, _>(source).get_result::<Number>(connection)?.number;
+                let last = last_id(connection, source)?;
                 if newest.saturating_sub(last) < at_least.max(1) {
                     continue;
                 }
                 let until = newest.min(last.saturating_add(PORTION));
-                for sum in sums {
-                    diesel::sql_query(*sum).bind::<BigInt, _>(last).bind::<BigInt, _>(until).execute(connection)?;
-                }
+                let rows = Selection { after_id: Some(last), up_to_id: Some(until), ..Selection::default() };
+                count(connection, rows, &mut hours)?;
                 let note = diesel::sql_query("UPDATE added_up SET last_id = ? WHERE source = ?");
                 note.bind::<BigInt, _>(until).bind::<Text, _>(source).execute(connection)?;
                 is_more |= newest.saturating_sub(until) >= at_least.max(1);
             }
+            add(connection, hours)?;
             Ok(Progress::more_if(is_more))
         })
     }
@@ -101,17 +74,18 @@ impl Store {
     /// As of [`Store::write`].
     pub fn delete_before(&mut self, time: SystemTime) -> Result<Progress, StoreError> {
         let second = utc_second(time);
-        let hour = second.get(..13).unwrap_or(&second);
+        let day = second.get(..DAY_NAME).unwrap_or(&second);
         self.in_transaction(|connection| {
             let mut is_more = false;
             for (table, age) in AGES {
-                let too_old = format!("SELECT id FROM {table} WHERE {age} < ? ORDER BY {age} LIMIT {DELETED}");
-                let delete = diesel::sql_query(format!("DELETE FROM {table} WHERE id IN ({too_old})"));
-                let limit = if age == "hour" { hour } else { &second };
+                let too_old = format!("SELECT rowid FROM {table} WHERE {age} < ? ORDER BY {age} LIMIT {DELETED}");
+                let delete = diesel::sql_query(format!("DELETE FROM {table} WHERE rowid IN ({too_old})"));
+                // The sum of a day stays as long as one of its rows does.
+                let limit = if age == "period" { day } else { &second };
                 let deleted = delete.bind::<Text, _>(limit).execute(connection)?;
                 is_more |= i64::try_from(deleted).is_ok_and(|deleted| deleted >= DELETED);
             }
-            for (source, _) in SUMS {
+            for (source, _) in SOURCES {
                 // Ids above the newest are given out again.
                 let newest = newest_id(connection, source)?;
                 let note = diesel::sql_query("UPDATE added_up SET last_id = min(last_id, ?) WHERE source = ?");

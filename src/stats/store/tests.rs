@@ -158,10 +158,9 @@ fn printed_schema(store: &mut Store) -> String {
         }
         text.push_str("    }\n}\n\n");
     }
-    text.push_str("diesel::allow_tables_to_appear_in_same_query!(\n");
-    tables.iter().for_each(|table| text.push_str(&format!("    {table},\n")));
-    text.push_str(");\n");
-    text
+    // As rustfmt has it, on one line.
+    let tables = tables.join(", ");
+    text + &format!("diesel::allow_tables_to_appear_in_same_query!({tables},);\n")
 }
 
 #[test]

@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::super::reader::read;
 use super::super::rows::RequestRow;
 use super::super::rows::tests::row;
 use super::*;
@@ -34,91 +35,26 @@ fn request(second: u64, model: &str, is_good: bool) -> RequestRow {
     row
 }
 
-/// What happened since a time, from the hours that are over and the rows beside them; see [`super::super`].
-fn since(store: &mut Store, since: &str, [names, sum, count]: [&str; 3], [hours, rows]: [&str; 2]) -> Vec<String> {
-    #[derive(QueryableByName)]
-    struct Line {
-        #[diesel(sql_type = Text)]
-        line: String,
-    }
-    let sql = format!(
-        "WITH noted AS (SELECT last_id FROM added_up WHERE source = '{rows}')
-         SELECT concat_ws(' ', {names}, sum(n)) AS line FROM (
-            SELECT {names}, {sum} AS n FROM {hours} WHERE hour > substr('{since}', 1, 13) GROUP BY {names}
-            UNION ALL
-            SELECT {names}, {count} FROM {rows} WHERE id <= (SELECT last_id FROM noted)
-                AND timestamp >= '{since}' AND timestamp < datetime(substr('{since}', 1, 13) || ':00', '+1 hour')
-            GROUP BY {names}
-            UNION ALL
-            SELECT {names}, {count} FROM {rows} WHERE id > (SELECT last_id FROM noted) AND +timestamp >= '{since}'
-            GROUP BY {names}
-         ) GROUP BY {names} HAVING sum(n) > 0 ORDER BY {names}"
-    );
-    let lines: Vec<Line> = diesel::sql_query(sql).load(store.connection()).unwrap();
-    lines.into_iter().map(|row| row.line).collect()
-}
-
-const REQUESTS: [&str; 2] = ["request_hours", "request_stats"];
-const MODELS: [&str; 3] = ["model", "sum(requests)", "count(*)"];
-
-fn models_since(store: &mut Store, start: &str) -> Vec<String> {
-    since(store, start, MODELS, REQUESTS)
-}
-
-fn good_since(store: &mut Store, start: &str) -> Vec<String> {
-    let parts = ["provider, model", "sum(succeeded)", "count(nullif(success, 0))"];
-    since(store, start, parts, ["channel_hours", "channel_stats"])
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    /// However rows come in and whenever they are added up, the sums say what the rows say.
-    #[test]
-    fn sums_are_those_of_the_rows(
-        batches in prop::collection::vec(prop::collection::vec((0..5 * 3600_u64, 0..3_usize, any::<bool>()), 1..8), 1..6),
-        start in 0..5 * 3600_u64,
-        added_up in any::<u8>(),
-    ) {
-        let (_folder, mut store) = fresh();
-        for (number, batch) in batches.iter().enumerate() {
-            let rows = batch.iter().map(|(second, model, is_good)| request(*second, ["a", "b", "c"][*model], *is_good));
-            store.write(&rows.collect::<Vec<_>>()).unwrap();
-            if added_up >> number & 1 == 1 {
-                prop_assert_eq!(store.add_up(1).unwrap(), Progress::Done);
-            }
-        }
-        let expected = |good_only: bool| {
-            let count = |model: usize| {
-                let is_meant = |row: &&(u64, usize, bool)| row.0 >= start && row.1 == model && (row.2 || !good_only);
-                batches.iter().flatten().filter(is_meant).count()
-            };
-            ["a", "b", "c"].iter().enumerate().map(|(at, name)| (*name, count(at))).filter(|(_, count)| *count > 0).collect::<Vec<_>>()
-        };
-        let start = utc_second(time(start));
-        let all: Vec<String> = expected(false).into_iter().map(|(name, count)| format!("{name} {count}")).collect();
-        prop_assert_eq!(models_since(&mut store, &start), all);
-        let good: Vec<String> = expected(true).into_iter().map(|(name, count)| format!("openai {name} {count}")).collect();
-        prop_assert_eq!(good_since(&mut store, &start), good);
-    }
+/// How often each model was asked for in the eleven days from 1970 on.
+fn models(folder: &TempDir) -> Vec<(String, u64)> {
+    let report = read(&folder.path().join("stats.db"), 12 * 24, time(11 * DAY)).unwrap();
+    report.model_request_counts.into_iter().map(|of| (of.model.unwrap(), of.count)).collect()
 }
 
 #[test]
 fn rows_are_added_up_in_portions_once_there_are_enough() {
-    let (_folder, mut store) = fresh();
+    const LAST: &str = "SELECT sum(last_id) AS number FROM added_up";
+    let (folder, mut store) = fresh();
     store.write(&vec![row(); 25_000]).unwrap();
     assert_eq!(store.add_up(25_001).unwrap(), Progress::Done);
-    assert_eq!(count(&mut store, "request_hours"), 0);
+    assert_eq!(count(&mut store, "stats_sums"), 0);
     assert_eq!(store.add_up(PORTION).unwrap(), Progress::More);
     assert_eq!(store.add_up(PORTION).unwrap(), Progress::Done);
-    assert_eq!(number(&mut store, "SELECT sum(requests) AS number FROM request_hours"), 20_000);
+    assert_eq!(number(&mut store, LAST), 2 * 20_000);
     assert_eq!(store.add_up(1).unwrap(), Progress::Done);
-    for sum in ["requests) AS number FROM request_hours", "requests) AS number FROM client_ip_hours"] {
-        assert_eq!(number(&mut store, &format!("SELECT sum({sum}")), 25_000);
-    }
-    assert_eq!(number(&mut store, "SELECT sum(succeeded) AS number FROM channel_hours"), 25_000);
-    assert_eq!(number(&mut store, "SELECT sum(cached_tokens) AS number FROM request_hours"), 50_000);
-    assert_eq!(models_since(&mut store, "1970-01-02 00:00:00"), ["gpt-4o 25000"]);
+    assert_eq!(number(&mut store, LAST), 2 * 25_000);
+    assert_eq!(count(&mut store, "stats_sums"), 2, "an hour and its day");
+    assert_eq!(models(&folder), [("gpt-4o".to_owned(), 25_000)]);
 }
 
 fn delete_all_before(store: &mut Store, second: u64) -> usize {
@@ -128,7 +64,7 @@ fn delete_all_before(store: &mut Store, second: u64) -> usize {
 
 #[test]
 fn what_is_too_old_is_deleted_in_steps_and_the_rest_stays() {
-    let (_folder, mut store) = fresh();
+    let (folder, mut store) = fresh();
     let old: Vec<_> = (0..1200).map(|second| request(second, "old", true)).collect();
     store.write(&old).unwrap();
     store.add_up(1).unwrap();
@@ -137,21 +73,19 @@ fn what_is_too_old_is_deleted_in_steps_and_the_rest_stays() {
     for table in ["request_stats", "channel_stats"] {
         assert_eq!(count(&mut store, table), 1, "{table}");
     }
-    for table in ["request_hours", "client_ip_hours", "channel_hours"] {
-        assert_eq!(count(&mut store, table), 0, "{table}");
-    }
-    assert_eq!(models_since(&mut store, "1970-01-01 00:00:00"), ["new 1"]);
+    assert_eq!(count(&mut store, "stats_sums"), 0);
+    assert_eq!(models(&folder), [("new".to_owned(), 1)]);
 }
 
 #[test]
 fn rows_that_take_the_ids_of_deleted_ones_are_counted() {
-    let (_folder, mut store) = fresh();
+    let (folder, mut store) = fresh();
     store.write(&vec![request(0, "old", true); 30]).unwrap();
     store.add_up(1).unwrap();
     delete_all_before(&mut store, DAY);
     store.write(&vec![request(2 * DAY, "new", true); 20]).unwrap();
     for _ in 0..2 {
-        assert_eq!(models_since(&mut store, "1970-01-01 00:00:00"), ["new 20"]);
+        assert_eq!(models(&folder), [("new".to_owned(), 20)]);
         store.add_up(1).unwrap();
     }
 }
@@ -174,15 +108,16 @@ fn space_is_given_back_after_deletion() {
     assert!(after * 5 < full, "{after} of {full} bytes are left");
 }
 
-/// How long the lists of `/stats?hours=720` take on five million requests and as many attempts. Takes minutes:
-/// `cargo test --release --lib a_month_is_added_up -- --ignored --nocapture`.
+/// How long `/stats` takes on five million requests and as many attempts. Takes minutes:
+/// `cargo test --release --lib a_month_is_told_at_once -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes and 3 GB"]
-fn a_month_is_added_up_at_once() {
+fn a_month_is_told_at_once() {
     const ROWS: u64 = 5_000_000;
-    let (_folder, mut store) = fresh();
+    let (folder, mut store) = fresh();
+    let path = folder.path().join("stats.db");
     let mut rng = fastrand::Rng::with_seed(1);
-    let models: Vec<String> = (0..30).map(|number| format!("a-model-of-number-{number}")).collect();
+    let models: Vec<Arc<str>> = (0..30).map(|number| format!("a-model-of-number-{number}").into()).collect();
     let mut write = Duration::ZERO;
     let mut batch = Vec::new();
     for number in 0..ROWS {
@@ -190,6 +125,8 @@ fn a_month_is_added_up_at_once() {
         row.request_id = format!("{:032x}", rng.u128(..)).into();
         row.client_ip = Some(format!("10.0.{}.{}", rng.u8(..8), rng.u8(..)).into());
         row.provider = Some(format!("provider-{}", rng.u8(..10)).into());
+        row.process_time = Duration::from_millis(rng.u64(500..60_000));
+        row.first_response_time = Some(Duration::from_millis(rng.u64(100..3000)));
         row.attempts[0].provider = row.provider.clone().unwrap();
         batch.push(row);
         if batch.len() == 500 {
@@ -199,31 +136,30 @@ fn a_month_is_added_up_at_once() {
             batch.clear();
         }
     }
-    let started = Instant::now();
-    let mut slowest = Duration::ZERO;
+    println!("written: {:.0} requests with an attempt each a second", ROWS as f64 / write.as_secs_f64());
+    let asked = |hours: u16, what: &str| {
+        let started = Instant::now();
+        let report = read(&path, hours, time(30 * DAY - 1)).unwrap();
+        println!("{what}: {hours} hours with {} requests in {:?}", report.requests.total, started.elapsed());
+    };
+    asked(24, "without sums");
+    asked(720, "without sums");
+    let size = std::fs::metadata(&path).unwrap().len();
+    let mut steps = Vec::new();
     loop {
         let step = Instant::now();
         let progress = store.add_up(1).unwrap();
-        slowest = slowest.max(step.elapsed());
+        steps.push(step.elapsed());
         if progress == Progress::Done {
             break;
         }
     }
-    println!("written: {:.0} requests with an attempt each a second", ROWS as f64 / write.as_secs_f64());
-    println!("added up in {:?}, the slowest step {slowest:?}", started.elapsed());
-    let started = Instant::now();
-    let start = "1970-01-01 00:30:00";
-    let channels = ["channel_hours", "channel_stats"];
-    for (parts, tables) in [
-        (["provider, model", "sum(attempts)", "count(*)"], channels),
-        (["provider, model", "sum(succeeded)", "count(nullif(success, 0))"], channels),
-        (MODELS, REQUESTS),
-        (["endpoint", "sum(requests)", "count(*)"], REQUESTS),
-        (["client_ip", "sum(requests)", "count(*)"], ["client_ip_hours", "request_stats"]),
-    ] {
-        let list = Instant::now();
-        let lines = since(&mut store, start, parts, tables).len();
-        println!("{}: {lines} lines in {:?}", parts[0], list.elapsed());
+    steps.sort_unstable();
+    let (total, middle, last) = (steps.iter().sum::<Duration>(), steps[steps.len() / 2], steps.last().unwrap());
+    println!("added up in {total:?}, {} steps of {middle:?}, the slowest {last:?}", steps.len());
+    store.connection().batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    println!("{size} bytes before, {} with the sums", std::fs::metadata(&path).unwrap().len());
+    for hours in [24, 168, 720, 720] {
+        asked(hours, "with sums");
     }
-    println!("all lists: {:?}", started.elapsed());
 }
