@@ -73,7 +73,8 @@ function document(hours, points, parts) {
 function ordinary(hours) {
   const points = overTime(hours, 420, random(7));
   const scale = Math.max(1, Math.round(hours / 4));
-  const of = (...parts) => attempts(...parts);
+  const of = (provider, model, total, failed, cancelled, pace, outcomes) => attempts(provider, model, total, failed * scale, cancelled * scale, pace,
+    outcomes.map(([outcome, count]) => [outcome, count * scale]));
   const model = (name, count, success_rate) => ({ model: name, count: count * scale, success_rate, prompt_tokens: count * scale * 812, completion_tokens: count * scale * 233, total_tokens: count * scale * 1045 });
   return document(hours, points, {
     channel_model_success_rates: [
@@ -82,7 +83,7 @@ function ordinary(hours) {
       of("openai", "gpt-4o-mini", 911 * scale, 14, 12, 240, [["rate_limit_exceeded", 11], ["timeout", 2], ["server_error", 1]]),
       of("openai", "gpt-4o", 388 * scale, 31, 9, 310, [["rate_limit_exceeded", 24], ["timeout", 4]]),
       of("gemini-free", "gemini-2.0-flash", 120 * scale, 52, 1, 420, [["rate_limit_exceeded", 49], ["content_filter", 3]]),
-      { ...of("local-llama", "llama3.1:8b", 9, 0, 9, 0, []), prompt_tokens: null, completion_tokens: null, total_tokens: null,
+      { ...of("local-llama", "llama3.1:8b", 9 * scale, 0, 9, 0, []), prompt_tokens: null, completion_tokens: null, total_tokens: null,
         first_token_ms: { p50: null, p95: null }, total_ms: { p50: null, p95: null } },
     ],
     channel_success_rates: [
@@ -90,7 +91,7 @@ function ordinary(hours) {
       of("azure-west", undefined, 402 * scale, 1, 6, 290, [["server_error", 1]]),
       of("openai", undefined, 1299 * scale, 45, 21, 260, [["rate_limit_exceeded", 35], ["timeout", 6], ["server_error", 1]]),
       of("gemini-free", undefined, 120 * scale, 52, 1, 420, [["rate_limit_exceeded", 49], ["content_filter", 3]]),
-      { ...of("local-llama", undefined, 9, 0, 9, 0, []), prompt_tokens: null, completion_tokens: null, total_tokens: null,
+      { ...of("local-llama", undefined, 9 * scale, 0, 9, 0, []), prompt_tokens: null, completion_tokens: null, total_tokens: null,
         first_token_ms: { p50: null, p95: null }, total_ms: { p50: null, p95: null } },
     ],
     model_request_counts: [model("gpt-4o-mini", 880, 0.9981), model("gpt-4o", 760, 0.9712), model("claude-sonnet-4", 207, 1),
@@ -141,6 +142,12 @@ export const FIXTURES = {
   many,
   evil: (hours) => named(hours, EVIL),
   long: (hours) => named(hours, LONG),
+  old: (hours) => ({
+    time_range: `Last ${hours} hours`, channel_model_success_rates: [{ provider: "openai", model: "gpt-4o", success_rate: 0.5, total_requests: 4 }],
+    channel_success_rates: [{ provider: "openai", success_rate: 0.5, total_requests: 4 }], model_request_counts: [{ model: "gpt-4o", count: 4 }],
+    endpoint_request_counts: [{ endpoint: "POST /v1/chat/completions", count: 4 }], ip_request_counts: [{ ip: "127.0.0.1", count: 4 }],
+  }),
+  other: () => ({ hello: "world" }),
   disabled: () => ({ stats: {}, database: "disabled", message: "statistics are switched off (DISABLE_DATABASE)",
     live: live([health("openai", 3, 120, 4, [{ model: "gpt-4o", for_ms: 30_000 }]), health("anthropic", 0, 0, 0)]) }),
 };
