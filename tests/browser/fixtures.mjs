@@ -51,7 +51,8 @@ function overTime(hours, busy, next) {
 }
 
 const live = (channels) => ({ version: "0.1.0", uptime_s: 356_400, queued_rows: 0, dropped_rows: 0, channels });
-const health = (provider, in_flight, succeeded, failed, resting = []) => ({ provider, in_flight, succeeded, failed, cancelled: Math.floor(succeeded / 90), resting });
+const health = (provider, in_flight, succeeded, failed, resting = []) =>
+  ({ provider, in_flight, succeeded, failed, cancelled: Math.floor(succeeded / 90), resting });
 
 function document(hours, points, parts) {
   const sum = (field) => points.reduce((total, point) => total + point[field], 0);
@@ -75,7 +76,8 @@ function ordinary(hours) {
   const scale = Math.max(1, Math.round(hours / 4));
   const of = (provider, model, total, failed, cancelled, pace, outcomes) => attempts(provider, model, total, failed * scale, cancelled * scale, pace,
     outcomes.map(([outcome, count]) => [outcome, count * scale]));
-  const model = (name, count, success_rate) => ({ model: name, count: count * scale, success_rate, prompt_tokens: count * scale * 812, completion_tokens: count * scale * 233, total_tokens: count * scale * 1045 });
+  const model = (name, count, success_rate) => ({ model: name, count: count * scale, success_rate,
+    prompt_tokens: count * scale * 812, completion_tokens: count * scale * 233, total_tokens: count * scale * 1045 });
   return document(hours, points, {
     channel_model_success_rates: [
       of("anthropic", "claude-sonnet-4", 210 * scale, 0, 3, 640, []),
@@ -95,28 +97,39 @@ function ordinary(hours) {
         first_token_ms: { p50: null, p95: null }, total_ms: { p50: null, p95: null } },
     ],
     model_request_counts: [model("gpt-4o-mini", 880, 0.9981), model("gpt-4o", 760, 0.9712), model("claude-sonnet-4", 207, 1),
-      model("gemini-2.0-flash", 68, 0.5667), { model: null, count: 4, success_rate: 0, prompt_tokens: null, completion_tokens: null, total_tokens: null }],
+      model("gemini-2.0-flash", 68, 0.5667),
+      { model: null, count: 4, success_rate: 0, prompt_tokens: null, completion_tokens: null, total_tokens: null }],
     endpoint_request_counts: [{ endpoint: "POST /v1/chat/completions", count: 1802 * scale }, { endpoint: "POST /v1/embeddings", count: 96 * scale },
       { endpoint: "POST /v1/messages", count: 44 * scale }, { endpoint: "GET /v1/models", count: 17 }],
-    ip_request_counts: Array.from({ length: 57 }, (_, i) => ({ ip: i === 2 ? "2001:db8:85a3::8a2e:370:7334" : `10.0.${i}.${(i * 37) % 251}`, count: Math.round((900 * scale) / (i + 1)) })),
-    live: live([health("anthropic", 2, 4120, 0), health("azure-west", 5, 8211, 12), health("openai", 11, 24_402, 910, [{ model: "gpt-4o", for_ms: 12_000 }]),
-      health("gemini-free", 0, 801, 377, [{ model: "gemini-2.0-flash", for_ms: 184_000 }, { model: "gemini-1.5-pro", for_ms: 41_000 }]), health("local-llama", 0, 0, 0)]),
+    ip_request_counts: Array.from({ length: 57 }, (_, i) => ({
+      ip: i === 2 ? "2001:db8:85a3::8a2e:370:7334" : `10.0.${i}.${(i * 37) % 251}`, count: Math.round((900 * scale) / (i + 1)),
+    })),
+    live: live([health("anthropic", 2, 4120, 0), health("azure-west", 5, 8211, 12),
+      health("openai", 11, 24_402, 910, [{ model: "gpt-4o", for_ms: 12_000 }]),
+      health("gemini-free", 0, 801, 377, [{ model: "gemini-2.0-flash", for_ms: 184_000 }, { model: "gemini-1.5-pro", for_ms: 41_000 }]),
+      health("local-llama", 0, 0, 0)]),
   });
 }
 
 function empty(hours) {
   return { ...document(hours, overTime(hours, 0, random(1)), { live: live([health("openai", 0, 0, 0)]) }),
-    requests: { total: 0, succeeded: 0, failed: 0, cancelled: 0, flagged: 0, prompt_tokens: null, completion_tokens: null, total_tokens: null, cached_tokens: null, reasoning_tokens: null } };
+    requests: { total: 0, succeeded: 0, failed: 0, cancelled: 0, flagged: 0,
+      prompt_tokens: null, completion_tokens: null, total_tokens: null, cached_tokens: null, reasoning_tokens: null } };
 }
 
 function many(hours) {
   const next = random(3);
-  const rows = Array.from({ length: 500 }, (_, i) => attempts(`channel-${i % 40}`, `model-${i}`, 1000 - i, i % 17, i % 5, 100 + Math.round(next() * 900), [["timeout", i % 17]]));
-  const points = Array.from({ length: 720 }, (_, i) => ({ time: iso(NOW - (720 - i) * HOUR_MS), requests: 200 + i, succeeded: 190 + i, failed: 7, cancelled: 3, total_tokens: null }));
+  const rows = Array.from({ length: 500 }, (_, i) => attempts(`channel-${i % 40}`, `model-${i}`, 1000 - i, i % 17, i % 5,
+    100 + Math.round(next() * 900), i % 17 ? [["timeout", i % 17]] : []));
+  const points = Array.from({ length: 720 }, (_, i) => ({ time: iso(NOW - (720 - i) * HOUR_MS),
+    requests: 200 + i, succeeded: 190 + i, failed: 7, cancelled: 3, total_tokens: null }));
   return document(hours, points, {
     channel_model_success_rates: rows,
     channel_success_rates: rows.slice(0, 40),
-    model_request_counts: rows.map(({ model, total_requests }) => ({ model, count: total_requests, success_rate: 0.9, prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 })),
+    endpoint_request_counts: [{ endpoint: "POST /v1/chat/completions", count: 402_840 }],
+    ip_request_counts: [{ ip: "127.0.0.1", count: 402_840 }],
+    model_request_counts: rows.map(({ model, total_requests }) => ({ model, count: total_requests, success_rate: 0.9,
+      prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 })),
     live: { ...live(rows.slice(0, 40).map(({ provider }) => health(provider, 1, 10, 0))), queued_rows: 12, dropped_rows: 1234 },
   });
 }
@@ -134,7 +147,8 @@ function named(hours, names) {
   return doc;
 }
 
-const LONG = ["a-provider-with-a-very-long-name-that-somebody-thought-useful-".repeat(3), "org/" + "x".repeat(190), "Ein Anbieter mit vielen Wörtern im Namen, der umbricht, wo er kann"];
+const LONG = ["a-provider-with-a-very-long-name-that-somebody-thought-useful-".repeat(3), "org/" + "x".repeat(190),
+  "Ein Anbieter mit vielen Wörtern im Namen, der umbricht, wo er kann"];
 
 export const FIXTURES = {
   ordinary,

@@ -63,7 +63,10 @@ const PALE_TEXT = `(() => {
   const parse = (colour) => { const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number); return { r, g, b, a }; };
   const light = ({ r, g, b }) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (node) => { for (let at = node; at; at = at.parentElement) { const colour = parse(getComputedStyle(at).backgroundColor); if (colour.a === 1) return colour; } return { r: 255, g: 255, b: 255 }; };
+  const behind = (node) => {
+    const colour = parse(getComputedStyle(node).backgroundColor);
+    return colour.a === 1 || !node.parentElement ? colour : behind(node.parentElement);
+  };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const pale = [];
   for (let text = walker.nextNode(); text; text = walker.nextNode()) {
@@ -195,7 +198,7 @@ fixtureTest("the first 20 addresses are shown, the others on demand", async () =
 fixtureTest("names cannot become markup", async () => {
   const page = await shown("evil");
   await page.evaluate("document.querySelector('#as-table').open = true");
-  const models = await page.evaluate("[...document.querySelectorAll('#channel-models tbody th')].map((cell) => cell.firstChild.data)");
+  const models = await page.evaluate("[...document.querySelectorAll('#channel-models tbody th')].map((cell) => cell.firstChild.textContent)");
   assert.deepEqual(models, EVIL);
   assert.deepEqual(await names(page, "channels"), EVIL);
   for (const section of ["models", "endpoints", "ips", "live"]) assert.deepEqual(await names(page, section), EVIL);
@@ -271,7 +274,8 @@ const CAUGHT_TIMERS = `{
 fixtureTest("it refreshes every 30 s, but not in a hidden tab", async () => {
   const page = await shown("ordinary", (page) => page.beforeScripts(CAUGHT_TIMERS));
   const timers = () => page.evaluate("[...caught.values()].map(({ ms }) => ms)");
-  const hide = (hidden) => page.evaluate(`Object.defineProperty(document, "hidden", { value: ${hidden}, configurable: true }); document.dispatchEvent(new Event("visibilitychange"))`);
+  const hide = (hidden) => page.evaluate(`Object.defineProperty(document, "hidden", { value: ${hidden}, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"))`);
   assert.deepEqual(await timers(), [30_000]);
   await page.evaluate("[...caught.values()][0].action()");
   await page.until("[...caught.values()].every(({ ms }) => ms === 30000)");
@@ -355,9 +359,11 @@ fixtureTest("all text has the contrast that AA asks for, in both themes", async 
 });
 
 test("pictures", { skip: !options.pictures || Boolean(options.url) }, async () => {
-  for (const [name, fixture, theme, width, hours] of [["day-light", "ordinary", "light", 1280, 24], ["day-dark", "ordinary", "dark", 1280, 24],
-    ["hour-light", "ordinary", "light", 1280, 1], ["week-light", "ordinary", "light", 1280, 168], ["month-dark", "ordinary", "dark", 1280, 720], ["phone-light", "ordinary", "light", 360, 24],
-    ["phone-dark", "ordinary", "dark", 360, 168], ["long-light", "long", "light", 1280, 24], ["long-phone", "long", "dark", 360, 24], ["evil-light", "evil", "light", 1280, 24]]) {
+  for (const [name, fixture, theme, width, hours] of [
+    ["day-light", "ordinary", "light", 1280, 24], ["day-dark", "ordinary", "dark", 1280, 24], ["hour-light", "ordinary", "light", 1280, 1],
+    ["week-light", "ordinary", "light", 1280, 168], ["month-dark", "ordinary", "dark", 1280, 720], ["phone-light", "ordinary", "light", 360, 24],
+    ["phone-dark", "ordinary", "dark", 360, 168], ["long-light", "long", "light", 1280, 24], ["long-phone", "long", "dark", 360, 24],
+    ["evil-light", "evil", "light", 1280, 24]]) {
     const page = await shown(fixture, async (page) => {
       await page.theme(theme);
       await page.size(width, 900, width < 500);
@@ -373,10 +379,11 @@ test("pictures", { skip: !options.pictures || Boolean(options.url) }, async () =
 // ---- Against a running gateway ----------------------------------------------------------------------------------------
 
 test("a running gateway serves the page, and the page shows its statistics", { skip: !options.url, timeout: 120_000 }, async () => {
-  const address = new URL("/stats", options.url).href;
+  const address = `${options.url.replace(/\/$/, "")}/stats`;
   const page = await browser.page();
   await page.open(address);
-  for (const directive of ["default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self'", "form-action 'none'", "frame-ancestors 'none'"]) {
+  for (const directive of ["default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "connect-src 'self'", "form-action 'none'",
+    "frame-ancestors 'none'"]) {
     assert.ok(page.policy?.includes(directive), `the policy has ${directive}: ${page.policy}`);
   }
   await enter(page, "sk-surely-not-a-key-of-this-gateway");
