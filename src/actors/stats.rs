@@ -84,8 +84,7 @@ impl StatsQueue {
         let (rows, waiting) = mpsc::channel(CAPACITY);
         let counts = Arc::<Counts>::default();
         let (its_counts, its_control) = (Arc::clone(&counts), Arc::clone(&control));
-        let writer =
-            Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting, its_counts, its_control));
+        let writer = Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting, its_counts, its_control));
         Self(Some(Arc::new(Line { rows, counts, writer, control })))
     }
 

@@ -100,7 +100,9 @@ impl Account {
         self.attempts.push(Trial {
             row: AttemptRow {
                 provider: Arc::clone(&lease.channel().name),
-                provider_api_key: key.clone().and_then(|label| if self.keeps_whole_keys { whole_key() } else { Some(label) }),
+                provider_api_key: key
+                    .clone()
+                    .and_then(|label| if self.keeps_whole_keys { whole_key() } else { Some(label) }),
                 region: lease.region().cloned(),
                 model: Arc::clone(model),
                 success: None,

@@ -50,7 +50,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stats.db");
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
-        for (content, name) in [("one", "stats.db.corrupt-20261118T110640Z"), ("two", "stats.db.corrupt-20261118T110640Z-2")]
+        for (content, name) in
+            [("one", "stats.db.corrupt-20261118T110640Z"), ("two", "stats.db.corrupt-20261118T110640Z-2")]
         {
             fs::write(&path, content).unwrap();
             fs::write(with_suffix(&path, "-wal"), content).unwrap();

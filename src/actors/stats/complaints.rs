@@ -45,6 +45,8 @@ impl Complaints {
     /// What to say when rows are written.
     pub fn none(&mut self, dropped: u64, now: Instant) -> Option<String> {
         if self.trouble.take().is_some() {
+            // All of them once more: it is over, and this is what it cost.
+            self.told_dropped = 0;
             return Some(format!("statistics are written again{}", self.newly_dropped(dropped, now)));
         }
         let is_due = self.told_dropped_at.is_none_or(|at| now.duration_since(at) >= INTERVAL);
