@@ -27,6 +27,7 @@ mod secrets;
 mod statistics;
 mod statistics_faults;
 mod statistics_kept;
+mod stats_endpoint;
 mod stream_failures;
 mod streams;
 mod support;
