@@ -93,21 +93,18 @@ impl StatsActor {
         }
     }
 
-    /// The database, opened unless it is open; `None` while it is too early to try again.
-    fn store(&mut self, now: Instant) -> Result<Option<&mut Store>, StoreError> {
+    /// Opens the database unless it is open, or it is too early to try again.
+    fn open(&mut self, now: Instant) -> Result<(), StoreError> {
         // Whoever deletes the file wants a new one, and SQLite would go on writing to the old.
         if self.store.is_some() && matches!(self.path.try_exists(), Ok(false)) {
             log::warn!("{} is gone, and statistics begin anew", self.path.display());
             self.store = None;
         }
-        if self.store.is_none() {
-            if self.opens_at.is_some_and(|at| now < at) {
-                return Ok(None);
-            }
+        if self.store.is_none() && self.opens_at.is_none_or(|at| at <= now) {
             self.opens_at = Some(now + REOPEN_PAUSE);
             self.store = Some(Store::open(&self.path)?);
         }
-        Ok(self.store.as_mut())
+        Ok(())
     }
 
     fn fill_batch(&mut self) {
@@ -118,20 +115,16 @@ impl StatsActor {
         }
     }
 
+    /// Writes everything that waits; whether there is a database to write it to.
     fn write_waiting(&mut self, now: Instant) -> Result<bool, StoreError> {
+        self.open(now)?;
         loop {
             self.fill_batch();
-            let batch = std::mem::take(&mut self.batch);
-            let written = match self.store(now) {
-                Ok(None) => Ok(false),
-                Ok(Some(_)) if batch.is_empty() => return Ok(true),
-                Ok(Some(store)) => store.write(&batch).map(|()| true),
-                Err(error) => Err(error),
-            };
-            self.batch = batch;
-            if !written? {
-                return Ok(false);
+            let Some(store) = &mut self.store else { return Ok(false) };
+            if self.batch.is_empty() {
+                return Ok(true);
             }
+            store.write(&self.batch)?;
             self.clear_batch();
         }
     }

@@ -136,7 +136,7 @@ fn a_month_is_told_at_once() {
             batch.clear();
         }
     }
-    println!("written: {:.0} requests with an attempt each a second", ROWS as f64 / write.as_secs_f64());
+    println!("written: {ROWS} requests with an attempt each in {write:?}");
     let asked = |hours: u16, what: &str| {
         let started = Instant::now();
         let report = read(&path, hours, time(30 * DAY - 1)).unwrap();
