@@ -1,5 +1,7 @@
 //! Reads statistics from the file, beside whoever writes to it or without.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -52,14 +54,25 @@ fn open(path: &Path) -> Result<SqliteConnection, ReadError> {
     Ok(connection)
 }
 
-/// The file as SQLite is told of it: <https://www.sqlite.org/uri.html>. Without a write-ahead log
-/// nobody has the file open; unless told so, SQLite would leave the files of an empty log behind.
+/// The file as SQLite is told of it: <https://www.sqlite.org/uri.html>.
 fn address(path: &Path) -> String {
     let name = path.to_string_lossy();
-    let log = format!("{name}-wal");
-    let mode = if Path::new(&log).exists() { "mode=ro" } else { "mode=ro&immutable=1" };
+    let mode = if is_at_rest(path) { "mode=ro&immutable=1" } else { "mode=ro" };
     let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     format!("file:{escaped}?{mode}")
+}
+
+/// Whether a file that has a write-ahead log while it is open has none: nobody has it open. Unless
+/// told so, SQLite would leave the files of an empty log behind. Which files have one is in their
+/// head: <https://www.sqlite.org/fileformat2.html#file_format_version_numbers>.
+fn is_at_rest(path: &Path) -> bool {
+    const VERSIONS: usize = 18;
+    const WITH_LOG: [u8; 2] = [2, 2];
+    let mut head = [0; VERSIONS + WITH_LOG.len()];
+    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok();
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    is_read && head.ends_with(&WITH_LOG) && !Path::new(&log).exists()
 }
 
 /// The tallies of a span that ends now: sums where there are, and rows for the beginning of the span
