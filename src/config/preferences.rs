@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::by_model::ByModel;
 use super::diagnostic::Report;
 use super::path::KeyPath;
+use super::proxies::{self, TrustedProxies};
 use super::rate::RateLimit;
 use super::raw::{BREAKER, PREFERENCES, RawBreaker, RawPreferences};
 use super::resolved::{Breaker, MediaFetch};
@@ -23,6 +24,7 @@ pub(super) struct Preferences {
     pub rate_limit: ByModel<RateLimit>,
     pub deadline: Option<Duration>,
     pub passes_unmoderated: bool,
+    pub trusted_proxies: TrustedProxies,
     pub for_channels: ForChannels,
 }
 
@@ -50,6 +52,9 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
         deadline: or_default(report, |report| raw.deadline.take("deadline", place, report).map(|time| time.0)),
         passes_unmoderated: or_else("prompts that cannot be moderated are refused", report, |report| {
             passes_unmoderated(raw.moderation_on_error, place, report)
+        }),
+        trusted_proxies: or_else("it is not trusted", report, |report| {
+            proxies::resolve(raw.trusted_proxies, place, report)
         }),
         for_channels: ForChannels {
             model_timeout: or_default(report, |report| {
