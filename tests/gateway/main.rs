@@ -23,6 +23,7 @@ mod media_fetch;
 mod moderation;
 mod process;
 mod secrets;
+mod sixteen;
 mod statistics;
 mod stream_failures;
 mod streams;
