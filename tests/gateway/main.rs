@@ -22,6 +22,8 @@ mod layers;
 mod media_fetch;
 mod moderation;
 mod process;
+mod rate_limits;
+mod routing;
 mod secrets;
 mod sixteen;
 mod statistics;
