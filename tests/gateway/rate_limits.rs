@@ -173,3 +173,15 @@ async fn what_asks_no_model_is_not_counted() {
     assert_eq!(let_in(&gateway, KEY, "gpt-4o", 3).await, 2);
     gateway.stop().await;
 }
+
+#[actix_web::test]
+async fn a_request_that_failed_is_counted_and_told_what_is_left() {
+    let upstream = FakeUpstream::in_turn([Reply::error(400, "no")]).await;
+    let gateway = limited_to(&upstream, json!("2/min")).await;
+    for left in [1, 0] {
+        let answer = gateway.ask(&hello()).await;
+        assert_eq!((answer.status, quota(&answer)), (400, (2, left)));
+    }
+    assert!(is_refused(&gateway.ask(&hello()).await));
+    gateway.stop().await;
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -141,5 +142,42 @@ async fn a_client_that_leaves_frees_the_probe() {
     gateway.all_settled().await;
     assert_eq!(gateway.ask(&hello()).await.status, 200);
     assert_eq!((primary.received().len(), fallback.received().len()), (3, 3), "the next one is the probe");
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn of_many_requests_at_once_one_is_the_probe() {
+    let primary = FakeUpstream::in_turn([Reply::error(503, "busy"), Reply::never_answer(), Reply::chat("Hello")]).await;
+    let fallback = FakeUpstream::start().await;
+    let setup = Setup::new([channel("a", &primary), channel("b", &fallback)]).fixed_priority();
+    let setup = setup.preferences(json!({"breaker": {"failures": 1, "open": 0.4}, "model_timeout": 0.2}));
+    let gateway = setup.start().await;
+    for _ in 0..2 {
+        assert_eq!(gateway.ask(&hello()).await.status, 200);
+    }
+    sleep(Duration::from_millis(450)).await;
+    let body = hello();
+    let answers = join_all((0..20).map(|_| gateway.ask(&body))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(
+        (primary.received().len(), fallback.received().len()),
+        (2, 22),
+        "also the probe was answered in the end"
+    );
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn an_outage_does_not_double_the_load() {
+    let upstream = FakeUpstream::in_turn([Reply::error(500, "oops")]).await;
+    let gateway = before(&upstream, &["a"], json!("off")).start().await;
+    let body = hello();
+    for _ in 0..4 {
+        let answers = join_all((0..75).map(|_| gateway.ask(&body))).await;
+        assert!(answers.iter().all(|answer| answer.status == 500));
+    }
+    // A hundred retries are free, and five requests pay for one more.
+    let retries = upstream.received().len() - 300;
+    assert!((100..=160).contains(&retries), "{retries}");
     gateway.stop().await;
 }

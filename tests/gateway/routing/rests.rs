@@ -1,11 +1,12 @@
-//! `cooldown_period`: a channel that has failed rests, unless everything does.
+//! A channel that has failed rests if `cooldown_period` says so, and a key whose rate is limited as long as it is told
+//! to. Nobody rests when everybody does.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::{FakeUpstream, Gateway, Reply, Setup, channel, hello, with};
+use crate::support::{CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, hello, with};
 
 use super::asked;
 
@@ -81,5 +82,34 @@ async fn the_only_channel_never_refuses_because_it_rests() {
     let gateway = setup.start().await;
     let statuses = [ask(&gateway, "gpt-4o").await, ask(&gateway, "gpt-4o").await, ask(&gateway, "gpt-4o").await];
     assert_eq!(statuses, [500, 500, 200]);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn a_limited_key_is_left_alone_as_long_as_its_provider_says() {
+    let limited = Reply::error(429, "slow down").header("retry-after-ms", "300");
+    let upstream = FakeUpstream::in_turn([limited, Reply::chat("Hello")]).await;
+    let gateway = before([resting("a", &upstream, None), resting("b", &upstream, None)], 0.0).await;
+    for _ in 0..2 {
+        assert_eq!(ask(&gateway, "gpt-4o").await, 200);
+    }
+    assert_eq!(ask(&gateway, "gpt-4o-mini").await, 200);
+    sleep(Duration::from_millis(350)).await;
+    assert_eq!(ask(&gateway, "gpt-4o").await, 200);
+    assert_eq!(asked(&upstream), "a b b a a ", "another model was not limited");
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn nothing_is_sent_for_a_client_that_left_while_a_limit_was_waited_for() {
+    let limited = Reply::error(429, "slow down").header("retry-after-ms", "300");
+    let upstream = FakeUpstream::in_turn([limited, Reply::chat("Hello")]).await;
+    let gateway = before([resting("a", &upstream, None)], 0.0).await;
+    let mut connection = gateway.client().connect().await;
+    connection.send(&Request::post(CHAT).key(KEY).json(&hello())).await;
+    upstream.wait_for_requests(1).await;
+    connection.hang_up();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(upstream.received().len(), 1);
     gateway.stop().await;
 }
