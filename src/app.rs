@@ -53,9 +53,8 @@ pub struct Running {
 /// It cannot listen.
 pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     upstream::install_crypto();
-    let config = Arc::new(config);
     let workers = settings.workers.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get));
-    let control = Control::new(Arc::clone(&config));
+    let control = Control::new(config);
     // Where there is one worker only, the actors live on its thread: a second thread could do
     // nothing at the same time, and each request would pay for two switches between them.
     let shares_thread = workers == 1;
@@ -69,7 +68,7 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
         None => StatsQueue::disabled(),
     };
     let relay = Relay { control: Arc::clone(&control), stats: stats.clone() };
-    let gateway = web::Data::new(Gateway { measures_prompts: config.measures_prompts(), config, relay });
+    let gateway = web::Data::new(Gateway { relay });
 
     let worker_control = Arc::clone(&control);
     let app = move || {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
@@ -12,7 +12,7 @@ use crate::canon::{Failure, FailureKind};
 use crate::config::{ChannelId, ClientKey, Config, ModelName, ModelSource};
 
 use super::health::HealthBoard;
-use super::messages::{Dispatch, ListModels, ModelsChanged, Ticket, Verdict};
+use super::messages::{Dispatch, ListModels, ModelsChanged, Reload, Retire, Ticket, Verdict};
 use super::outbox;
 use super::provider::ProviderActor;
 use super::router::Router;
@@ -24,7 +24,7 @@ const TRIES: usize = 3;
 /// Knows the Router, re-creates it when it is gone, and keeps what must outlive it: the addresses
 /// of the ProviderActors, the models they discovered and the health board.
 pub struct Control {
-    config: Arc<Config>,
+    config: ArcSwap<Config>,
     arbiter: ArcSwapOption<ArbiterHandle>,
     router: ArcSwapOption<Addr<Router>>,
     reviving: Mutex<()>,
@@ -36,9 +36,9 @@ pub struct Control {
 
 impl Control {
     /// Knows the configuration; nothing runs yet.
-    pub fn new(config: Arc<Config>) -> Arc<Self> {
+    pub fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
-            config,
+            config: ArcSwap::from_pointee(config),
             arbiter: ArcSwapOption::empty(),
             router: ArcSwapOption::empty(),
             reviving: Mutex::new(()),
@@ -56,9 +56,27 @@ impl Control {
         self.router();
     }
 
-    /// The configuration that the actors work by.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The configuration of now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Goes on with another configuration. Channels that have not changed notice nothing, requests
+    /// under way end as they began, and turns and counts of whatever is still there go on.
+    pub fn reload(self: &Arc<Self>, config: Config) {
+        self.router().do_send(Reload(Box::new(config)));
+    }
+
+    /// Puts a configuration in force, and lets go of the channels that the one before had alone.
+    pub(super) fn put_in_force(&self, config: Arc<Config>) {
+        let before = self.config.swap(Arc::clone(&config));
+        for channel in before.lost_to(&config) {
+            if let Some((_, provider)) = self.providers.remove(&channel.id) {
+                provider.do_send(Retire);
+            }
+            self.discovered.remove(&channel.id);
+            self.health.remove(&channel.id);
+        }
     }
 
     /// The time, as all scheduling counts it.
@@ -73,7 +91,7 @@ impl Control {
 
     /// The models of a channel as far as they are known: listed, or discovered so far.
     pub fn known_models(&self, channel: ChannelId) -> Vec<ModelName> {
-        match self.config.channels.get(channel.0).map(|channel| &channel.models) {
+        match self.config.load().channel(channel).map(|channel| &channel.models) {
             Some(ModelSource::Listed(models)) => models.clone(),
             _ => self.discovered.get(&channel).map(|models| models.clone()).unwrap_or_default(),
         }

@@ -107,6 +107,11 @@ impl Google {
         }
     }
 
+    /// Gives back the requests that wait, because no token will come.
+    pub fn retire(&mut self) -> Vec<Dispatch> {
+        std::mem::take(&mut self.waiting)
+    }
+
     /// Begins anew after a panic, of which nobody knows what it left behind. Who waited asks again.
     pub fn restart(&mut self) {
         self.waiting.clear();

@@ -148,7 +148,7 @@ impl Lease {
     /// that may well have passed by then counts only `for_once`.
     pub(super) fn again_after(&self, failure: &Failure, for_once: bool) -> Option<Duration> {
         match failure.kind {
-            FailureKind::RateLimited => Some(limited_for(failure.retry_after, &self.line.channel.rests)),
+            FailureKind::RateLimited => limited_for(failure.retry_after, &self.line.channel.rests),
             FailureKind::Overloaded if failure.retry_after.is_some() => failure.retry_after,
             FailureKind::Overloaded
             | FailureKind::ConnectionLost

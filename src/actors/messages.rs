@@ -7,7 +7,7 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::canon::{Failure, Next};
-use crate::config::{ChannelId, ClientKey};
+use crate::config::{ChannelId, ClientKey, Config};
 use crate::routing::{Attempted, Plan, Quota, Rest, Situation, Step};
 use crate::upstream::Token;
 
@@ -173,6 +173,16 @@ pub struct TokenArrived(pub Result<Token, Failure>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ModelsChanged(pub ChannelId);
+
+/// The Router is to go on with another configuration.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reload(pub Box<Config>);
+
+/// A ProviderActor is no longer wanted. It ends when the last message to it has been answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Retire;
 
 /// Makes the actor panic. Nothing on the network can send this; tests prove by it that panics are
 /// survived.

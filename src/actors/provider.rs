@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, SpawnHandle, Supervised};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::canon::{Failure, FailureKind};
@@ -18,7 +18,7 @@ use super::google::Google;
 use super::health::ChannelHealth;
 use super::keys::Keys;
 use super::lease::{Lease, Line, Outcome, Settle};
-use super::messages::{Crash, Decision, Discovered, Dispatch, Ticket, TokenArrived};
+use super::messages::{Crash, Decision, Discovered, Dispatch, Retire, Ticket, TokenArrived};
 use super::slot::{Applicant, Slot, Without};
 
 /// A discovered list of models is asked for again after this time.
@@ -46,6 +46,7 @@ pub struct ProviderActor {
     settled: UnboundedReceiver<Settle>,
     discovery: Option<Discovery>,
     address: Option<Addr<Self>>,
+    looking: SpawnHandle,
 }
 
 /// What a channel grants.
@@ -97,6 +98,7 @@ impl ProviderActor {
             settled,
             discovery,
             address: None,
+            looking: SpawnHandle::default(),
         })
     }
 
@@ -296,7 +298,7 @@ impl Actor for ProviderActor {
     fn started(&mut self, context: &mut Context<Self>) {
         self.address = Some(context.address());
         self.discover();
-        context.run_interval(LOOK_INTERVAL, |actor, context| actor.surviving(context, Self::take_back));
+        self.looking = context.run_interval(LOOK_INTERVAL, |actor, context| actor.surviving(context, Self::take_back));
     }
 }
 
@@ -341,6 +343,19 @@ impl Handler<TokenArrived> for ProviderActor {
             let waiting = actor.google().map(|google| google.arrived(answer, Instant::now()));
             waiting.into_iter().flatten().for_each(|dispatch| actor.grant(dispatch));
         });
+    }
+}
+
+impl Handler<Retire> for ProviderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, context: &mut Context<Self>) {
+        // What holds the actor, apart from those who send to it.
+        self.address = None;
+        self.discovery = None;
+        context.cancel_future(self.looking);
+        let waiting = self.google().map(Google::retire);
+        waiting.into_iter().flatten().for_each(|dispatch| self.decline(dispatch, None, None));
     }
 }
 

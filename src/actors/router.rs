@@ -7,11 +7,11 @@ use actix::{Actor, Context, Handler, Supervisor};
 use fastrand::Rng;
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::ChannelId;
+use crate::config::{Channel, ChannelId};
 use crate::routing::{Asks, Gate, Line, Step, Switchboard};
 
 use super::control::Control;
-use super::messages::{Crash, Decision, Dispatch, DispatchBatch, ListModels, ModelsChanged, Purpose, Ticket};
+use super::messages::{Crash, Decision, Dispatch, DispatchBatch, ListModels, ModelsChanged, Purpose, Reload, Ticket};
 use super::provider::ProviderActor;
 
 /// Checks what a client may use, orders the channels, forwards requests to their actors and
@@ -26,13 +26,8 @@ pub struct Router {
 impl Router {
     /// A router over the channels of the configuration.
     pub fn new(control: Arc<Control>) -> Self {
-        let lines = control.config().channels.iter().map(|channel| Line {
-            channel: channel.id,
-            name: Arc::clone(&channel.name),
-            models: control.known_models(channel.id),
-        });
         Self {
-            switchboard: Switchboard::new(lines.collect()),
+            switchboard: Switchboard::new(lines(&control)),
             gate: Gate::default(),
             rng: Rng::new(),
             control: Arc::clone(&control),
@@ -94,7 +89,7 @@ impl Router {
         if providers.get(&channel).is_some_and(|provider| provider.connected()) {
             return true;
         }
-        let Some(config) = self.control.config().channels.get(channel.0).map(Arc::clone) else { return false };
+        let Some(config) = self.control.config().channel(channel).map(Arc::clone) else { return false };
         let health = Arc::default();
         self.control.health().insert(channel, Arc::clone(&health));
         let name = Arc::clone(&config.name);
@@ -109,6 +104,16 @@ impl Router {
             }
         }
     }
+}
+
+/// The channels with the models known now.
+fn lines(control: &Control) -> Vec<Line> {
+    let line = |channel: &Arc<Channel>| Line {
+        channel: channel.id,
+        name: Arc::clone(&channel.name),
+        models: control.known_models(channel.id),
+    };
+    control.config().channels.iter().map(line).collect()
 }
 
 /// Why nothing was tried.
@@ -165,6 +170,17 @@ impl Handler<ModelsChanged> for Router {
 
     fn handle(&mut self, ModelsChanged(channel): ModelsChanged, _: &mut Context<Self>) {
         self.switchboard.set_models(channel, self.control.known_models(channel));
+    }
+}
+
+impl Handler<Reload> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Reload(config): Reload, context: &mut Context<Self>) {
+        let config = Arc::new(config.succeeding(&self.control.config()));
+        self.control.put_in_force(Arc::clone(&config));
+        self.switchboard.reload(lines(&self.control), &config.client_keys);
+        self.started(context);
     }
 }
 

@@ -25,6 +25,7 @@ mod seconds;
 pub mod secret;
 mod service_account;
 pub mod source;
+mod succession;
 mod suggest;
 pub mod table;
 mod typed;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::by_model::ByModel;
 use super::client_keys;
 use super::diagnostic::Report;
 use super::expand::Unset;
@@ -56,13 +57,20 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
     if entries.is_some() && client_keys.is_empty() {
         report.error(&place, "no usable key is left, so nobody could use the gateway and it cannot start");
     }
-    (!channels.is_empty() && !client_keys.is_empty()).then_some(Config {
+    let of_channels = channels.iter().map(|channel| &channel.key_limit);
+    let of_clients = client_keys.iter().map(|client| &client.rate_limit);
+    let limits = of_channels.chain(of_clients).chain([&preferences.rate_limit]);
+    let measures_prompts = limits.flat_map(ByModel::values).any(|limit| limit.tokens_per_request.is_some());
+    (!channels.is_empty() && !client_keys.is_empty()).then(|| Config {
+        next_channel: channels.len(),
+        next_client: client_keys.iter().count(),
         channels,
         client_keys,
         max_request_body_bytes: preferences.max_request_body_bytes,
         media_fetch: preferences.media_fetch,
         rate_limit: preferences.rate_limit,
         deadline: preferences.deadline,
+        measures_prompts,
         passes_unmoderated: preferences.passes_unmoderated,
     })
 }

@@ -32,17 +32,20 @@ pub struct Config {
     /// `deadline`: how long a request may wait for the beginning of its answer, all attempts taken
     /// together. `None`: five minutes, and more where one attempt may take longer.
     pub deadline: Option<Duration>,
+    /// Whether any limit is one of tokens, so that prompts have to be measured.
+    pub measures_prompts: bool,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
+    /// The id of the next channel that none of its predecessors had.
+    pub(super) next_channel: usize,
+    /// The same for client keys.
+    pub(super) next_client: usize,
 }
 
 impl Config {
-    /// Whether any limit is one of tokens, so that prompts have to be measured.
-    pub fn measures_prompts(&self) -> bool {
-        let of_channels = self.channels.iter().map(|channel| &channel.key_limit);
-        let of_clients = self.client_keys.iter().map(|client| &client.rate_limit);
-        let limits = of_channels.chain(of_clients).chain([&self.rate_limit]);
-        limits.flat_map(ByModel::values).any(|limit| limit.tokens_per_request.is_some())
+    /// The channel of this id.
+    pub fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {
+        self.channels.iter().find(|channel| channel.id == id)
     }
 }
 
@@ -66,7 +69,7 @@ impl MediaFetch {
 
 /// One entry of `providers`: where requests can go.
 pub struct Channel {
-    /// Position among the channels of this configuration.
+    /// Its own in this configuration and in all that succeed it.
     pub id: ChannelId,
     /// `provider:`, as used in rules and statistics. Several channels may share a name.
     pub name: Arc<str>,
@@ -99,6 +102,32 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// Whether it is the same but for its id.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let Self { id: _, name, dialect, base_url, keys, models, tools, stream_usage, limits, .. } = self;
+        let Self { model_timeouts, key_schedule, key_limit, rests, breaker, vertex, .. } = self;
+        (name, dialect, base_url, keys, models, tools, stream_usage, limits)
+            == (
+                &other.name,
+                &other.dialect,
+                &other.base_url,
+                &other.keys,
+                &other.models,
+                &other.tools,
+                &other.stream_usage,
+                &other.limits,
+            )
+            && (model_timeouts, key_schedule, key_limit, rests, breaker, vertex)
+                == (
+                    &other.model_timeouts,
+                    &other.key_schedule,
+                    &other.key_limit,
+                    &other.rests,
+                    &other.breaker,
+                    &other.vertex,
+                )
+    }
+
     /// The time limits of an attempt at a model: of this alias, by this name at the upstream.
     pub fn limits_for(&self, alias: &str, upstream_model: &str) -> TimeLimits {
         let patience = self.model_timeouts.iter().find_map(|timeouts| timeouts.find(&[alias, upstream_model]));
@@ -157,6 +186,7 @@ impl Default for Breaker {
 }
 
 /// What a channel of Google Vertex AI has in place of keys.
+#[derive(PartialEq)]
 pub struct Vertex {
     /// Who asks.
     pub account: ServiceAccount,
@@ -164,7 +194,7 @@ pub struct Vertex {
     pub regions: Vec<Arc<str>>,
 }
 
-/// Position of a channel in [`Config::channels`].
+/// Tells channels apart: from those of this configuration, and of all that came before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub usize);
 
@@ -206,6 +236,7 @@ impl Dialect {
 }
 
 /// Where a channel's list of models comes from.
+#[derive(PartialEq)]
 pub enum ModelSource {
     /// `model:` names them.
     Listed(Vec<ModelName>),
@@ -291,8 +322,9 @@ impl ClientKeys {
 }
 
 /// One entry of `api_keys`.
+#[derive(Clone)]
 pub struct ClientKey {
-    /// Position among the client keys of this configuration.
+    /// Its own in this configuration and in all that succeed it.
     pub id: usize,
     /// What the client sends.
     pub secret: Secret,

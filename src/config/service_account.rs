@@ -3,11 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use thiserror::Error;
 use url::Url;
 
 /// A Google Cloud service account: what its JSON key file says of it.
+#[derive(PartialEq)]
 pub struct ServiceAccount {
     /// The project that is charged; stands in the path of every request.
     pub project_id: String,
@@ -38,6 +39,13 @@ pub enum InvalidKey {
     /// No key, or none that RS256 takes.
     #[error("is no RSA key of 2048 to 4096 bits; create a new JSON key for the service account")]
     Rsa,
+}
+
+impl PartialEq for SigningKey {
+    /// Two private keys are the same if their public halves are.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.public_key().as_ref() == other.0.public_key().as_ref()
+    }
 }
 
 impl SigningKey {

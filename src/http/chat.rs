@@ -6,8 +6,9 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::canon::Failure;
+use crate::config::ClientKey;
 use crate::dialect::passthrough::ChatRequest;
-use crate::relay::{Account, Asked, Fetched, Reply};
+use crate::relay::{Account, Asked, Fetched};
 
 use super::edge::new_request_id;
 use super::reply::response;
@@ -19,34 +20,42 @@ const STATS_TEXT_CHARS: usize = 2000;
 /// Answers a chat request, streamed or not.
 pub async fn completions(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
     let request_id: Arc<str> = new_request_id().into();
-    let reply = answer(&request, payload, &gateway, &request_id).await;
-    response(reply.unwrap_or_else(Reply::from), &request_id)
+    let stats = gateway.relay.stats.clone();
+    let client_ip = request.peer_addr().map(|address| address.ip());
+    let mut account = Account::open(stats, Arc::clone(&request_id), "POST /v1/chat/completions", client_ip);
+    let reply = match read(&request, payload, &gateway, &mut account).await {
+        Ok((client, asked)) => gateway.relay.chat(client, asked, account).await,
+        Err(failure) => {
+            account.refused(&failure);
+            failure.into()
+        }
+    };
+    response(reply, &request_id)
 }
 
-async fn answer(
+/// Who asks, and for what.
+async fn read(
     request: &HttpRequest,
     payload: web::Payload,
     gateway: &Gateway,
-    request_id: &Arc<str>,
-) -> Result<Reply, Failure> {
-    let stats = gateway.relay.stats.clone();
-    let client_ip = request.peer_addr().map(|address| address.ip());
-    let mut account = Account::open(stats, Arc::clone(request_id), "POST /v1/chat/completions", client_ip);
-    let client = auth::client(&gateway.config.client_keys, request.headers())?;
+    account: &mut Account,
+) -> Result<(Arc<ClientKey>, Asked), Failure> {
+    let config = gateway.config();
+    let client = auth::client(&config.client_keys, request.headers())?;
     account.client(client);
-    let body = body::read(payload, request.headers(), gateway.config.max_request_body_bytes).await?;
+    let body = body::read(payload, request.headers(), config.max_request_body_bytes).await?;
     let text_chars = if gateway.relay.stats.is_enabled() { STATS_TEXT_CHARS } else { 0 };
     let mut chat = ChatRequest::parse(body, text_chars)?;
-    account.asks(&chat.model, chat.last_user_text.take());
+    account.asks(&chat.model, chat.stream, chat.last_user_text.take());
     let asked = Asked {
-        prompt_tokens: gateway.measures_prompts.then(|| tokens(chat.prompt_chars())),
+        prompt_tokens: config.measures_prompts.then(|| tokens(chat.prompt_chars())),
         request: chat,
         anthropic_beta: features_in_beta(request.headers()),
-        request_id: Arc::clone(request_id),
-        media_fetch: gateway.config.media_fetch,
+        request_id: Arc::clone(account.request_id()),
+        media_fetch: config.media_fetch,
         fetched: Fetched::default(),
     };
-    Ok(gateway.relay.chat(Arc::clone(client), asked, account).await)
+    Ok((Arc::clone(client), asked))
 }
 
 /// The tokens that a text of this length has, more or less, in any language and model.

@@ -20,10 +20,13 @@ use crate::relay::Relay;
 
 /// What every handler has at hand.
 pub struct Gateway {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// [`Config::measures_prompts`].
-    pub measures_prompts: bool,
     /// The way to the upstreams.
     pub relay: Relay,
+}
+
+impl Gateway {
+    /// The configuration of now.
+    pub fn config(&self) -> Arc<Config> {
+        self.relay.control.config()
+    }
 }

@@ -31,7 +31,8 @@ pub async fn list(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResp
 }
 
 async fn answer(request: &HttpRequest, gateway: &Gateway) -> Result<HttpResponse, Failure> {
-    let client = auth::client(&gateway.config.client_keys, request.headers())?;
+    let config = gateway.config();
+    let client = auth::client(&config.client_keys, request.headers())?;
     let aliases = gateway.relay.control.models(client).await?;
     let model = |id| Model { id, object: "model", created: CREATED, owned_by: "uni-api" };
     let data = aliases.iter().map(|alias| model(alias)).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::{Lease, StatsQueue};
-use crate::canon::{Failure, Usage};
+use crate::canon::{Failure, FailureKind, Usage};
 use crate::config::ClientKey;
 use crate::stats::{AttemptRow, RequestRow};
 
@@ -45,6 +45,9 @@ impl Account {
             provider: None,
             model: None,
             api_key: None,
+            success: None,
+            status: None,
+            is_streamed: false,
             is_flagged: false,
             text: None,
             usage: None,
@@ -67,17 +70,19 @@ impl Account {
     }
 
     /// What the client asks for is known.
-    pub fn asks(&mut self, model: &Arc<str>, text: Option<String>) {
+    pub fn asks(&mut self, model: &Arc<str>, is_streamed: bool, text: Option<String>) {
         if let Some(row) = &mut self.row {
             row.model = Some(Arc::clone(model));
+            row.is_streamed = is_streamed;
             row.text = text.map(Arc::from);
         }
     }
 
-    /// The prompt did not pass moderation.
-    pub fn flagged(&mut self) {
+    /// The client gets no answer, but is told why.
+    pub fn refused(&mut self, failure: &Failure) {
         if let Some(row) = &mut self.row {
-            row.is_flagged = true;
+            (row.success, row.status) = (Some(false), Some(failure.status()));
+            row.is_flagged = failure.kind == FailureKind::Flagged;
         }
     }
 
@@ -103,6 +108,7 @@ impl Account {
         let elapsed = self.started.elapsed();
         if let Some(row) = &mut self.row {
             row.first_response_time = Some(elapsed);
+            row.status = Some(200);
             row.provider = self.attempts.last().map(|attempt| Arc::clone(&attempt.row.provider));
         }
     }
@@ -114,9 +120,25 @@ impl Account {
         }
     }
 
-    /// The last attempt ended with a whole answer.
+    /// The last attempt ended with a whole answer to the client's request.
     pub fn succeeded(&mut self) {
+        if let Some(row) = &mut self.row {
+            row.success = Some(true);
+        }
+        self.judged();
+    }
+
+    /// The last attempt ended with a whole answer, which is not the client's.
+    pub fn judged(&mut self) {
         self.end_attempt(Some(true), ANSWERED, None);
+    }
+
+    /// The answer broke off after it had begun.
+    pub fn broke(&mut self, failure: &Failure) {
+        if let Some(row) = &mut self.row {
+            row.success = Some(false);
+        }
+        self.failed(failure);
     }
 
     /// The last attempt failed. One that had nothing to send was none.

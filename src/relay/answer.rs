@@ -52,22 +52,34 @@ impl Relay {
     /// Answers a chat request from the first channel that can. The answer's failure is the most
     /// informative one of all attempts, or says why there was none.
     pub async fn chat(&self, client: Arc<ClientKey>, asked: Asked, mut account: Account) -> Reply {
-        if client.is_moderated
-            && let Some(text) = asked.request.last_text()
-            && let Err(failure) = self.moderate(&client, &text, &mut account).await
-        {
-            return failure.into();
-        }
-        let is_told = client.is_admin;
         let purpose = Purpose::Chat { stream: asked.request.stream };
-        let mut ticket = Ticket::new(client, Arc::clone(&asked.request.model), purpose);
+        let mut ticket = Ticket::new(Arc::clone(&client), Arc::clone(&asked.request.model), purpose);
         ticket.prompt_tokens = asked.prompt_tokens;
         let mut journey = Journey::new(&self.control, ticket);
-        let answer =
-            journey.first_answer(&mut account, async |lease, deadline| attempt(&asked, lease, deadline).await).await;
-        let trail = is_told.then(|| account.trail());
+        let answer = self.first_answer(&client, &asked, &mut journey, &mut account).await;
+        if let Err(failure) = &answer {
+            account.refused(failure);
+        }
+        let trail = client.is_admin.then(|| account.trail());
         let answer = answer.map(|(begun, lease)| deliver(begun, lease, account));
         Reply { answer, quota: journey.quota(), trail }
+    }
+
+    async fn first_answer(
+        &self,
+        client: &Arc<ClientKey>,
+        asked: &Asked,
+        journey: &mut Journey<'_>,
+        account: &mut Account,
+    ) -> Result<(Begun, Lease), Failure> {
+        if client.is_moderated
+            && let Some(text) = asked.request.last_text()
+        {
+            // Who is over the limit is not judged either.
+            journey.admit().await?;
+            self.moderate(client, &text, account).await?;
+        }
+        journey.first_answer(account, async |lease, deadline| attempt(asked, lease, deadline).await).await
     }
 }
 

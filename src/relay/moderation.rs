@@ -39,13 +39,9 @@ impl Relay {
             let mut journey = Journey::new(&self.control, ticket);
             match journey.first_answer(account, async |lease, deadline| judge(text, lease, deadline).await).await {
                 Ok((is_flagged, lease)) => {
-                    account.succeeded();
+                    account.judged();
                     lease.settle(Outcome::Succeeded);
-                    if is_flagged {
-                        account.flagged();
-                        return Err(Failure::new(FailureKind::Flagged, FLAGGED));
-                    }
-                    return Ok(());
+                    return if is_flagged { Err(Failure::new(FailureKind::Flagged, FLAGGED)) } else { Ok(()) };
                 }
                 Err(failure) => reasons.push(format!("{model}: {}", failure.message)),
             }

@@ -54,7 +54,7 @@ impl EventStream {
     /// The answer will never be whole: says so in band. No `[DONE]` follows.
     fn fail(&mut self, bytes: &[u8], mut failure: Failure) -> Bytes {
         self.body = None;
-        self.account.failed(&failure);
+        self.account.broke(&failure);
         self.account.used(self.chat.usage());
         if let Some(lease) = self.lease.take() {
             failure = attributed(failure, &lease);

@@ -42,11 +42,12 @@ pub struct Cause {
     pub retry_after: Option<Duration>,
 }
 
-/// How long a key or region rests after a rate limit.
-pub fn limited_for(retry_after: Option<Duration>, settings: &Settings) -> Duration {
-    let configured = settings.limited_key.or(settings.key).unwrap_or_default();
-    let upstream = retry_after.unwrap_or(if configured.is_zero() { LIMITED } else { Duration::ZERO });
-    upstream.max(configured).min(LONGEST)
+/// When a key or region whose rate is limited may be asked again; `None` where nobody says and the
+/// settings want no rest.
+pub fn limited_for(retry_after: Option<Duration>, settings: &Settings) -> Option<Duration> {
+    let configured = settings.limited_key.or(settings.key);
+    let time = retry_after.max(configured).unwrap_or(LIMITED).min(LONGEST);
+    (!time.is_zero()).then_some(time)
 }
 
 impl Rests {
@@ -69,7 +70,11 @@ impl Rests {
     ) {
         let for_model = Some(Arc::clone(model));
         let (model, time, why) = match cause.kind {
-            FailureKind::RateLimited => (for_model, limited_for(cause.retry_after, settings), Why::Limited),
+            // Who sets it to nothing wants no rest, whatever the upstream says.
+            FailureKind::RateLimited if settings.limited_key == Some(Duration::ZERO) => return,
+            FailureKind::RateLimited => {
+                (for_model, limited_for(cause.retry_after, settings).unwrap_or_default(), Why::Limited)
+            }
             FailureKind::Overloaded if cause.retry_after.is_some() => {
                 (for_model, cause.retry_after.unwrap_or_default().min(LONGEST), Why::Limited)
             }
@@ -148,7 +153,9 @@ mod tests {
         assert_eq!(rests_after(limited(40), Settings::default(), true), [40, 0]);
         assert_eq!(rests_after(limited(40), settings(10), true), [40, 0]);
         assert_eq!(rests_after(limited(40), settings(60), true), [60, 0]);
-        assert_eq!(rests_after(limited(1 << 40), settings(0), true), [24 * 3600, 0]);
+        assert_eq!(rests_after(limited(1 << 40), settings(10), true), [24 * 3600, 0]);
+        assert_eq!(rests_after(limited(40), settings(0), true), [0, 0], "switched off");
+        assert_eq!(rests_after(cause(FailureKind::RateLimited), settings(0), true), [0, 0]);
         let overloaded = Cause { kind: FailureKind::Overloaded, ..limited(7) };
         assert_eq!(rests_after(overloaded, Settings::default(), true), [7, 0]);
     }

@@ -1,6 +1,6 @@
 //! Everything the Router decides: who may use which channel, and where a request starts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::{ChannelId, ClientKey, ClientKeys, ModelName};
@@ -13,8 +13,8 @@ use super::rules::{Ground, Offer};
 /// Memory is bounded by the configuration: only models that some channel offers get an entry.
 pub struct Switchboard {
     lines: Vec<Line>,
-    /// By position of the client key, then by alias.
-    pools: Vec<HashMap<Box<str>, Edition>>,
+    /// By client key, then by alias.
+    pools: HashMap<usize, HashMap<Box<str>, Edition>>,
     /// Grows with every change of models, so that pools know they are out of date.
     edition: u64,
 }
@@ -31,13 +31,15 @@ pub struct Line {
 
 struct Edition {
     pool: Pool,
+    /// By the rules of this client key. A request from before a reload brings those of before.
+    client: Arc<ClientKey>,
     number: u64,
 }
 
 impl Switchboard {
     /// A switchboard over these channels.
     pub fn new(lines: Vec<Line>) -> Self {
-        Self { lines, pools: Vec::new(), edition: 0 }
+        Self { lines, pools: HashMap::new(), edition: 0 }
     }
 
     /// Replaces the models of one channel. Turns stay where they are.
@@ -48,21 +50,28 @@ impl Switchboard {
         }
     }
 
+    /// Replaces all channels, by those of another configuration that has these client keys. Turns
+    /// stay where they are.
+    pub fn reload(&mut self, lines: Vec<Line>, clients: &ClientKeys) {
+        self.lines = lines;
+        self.edition += 1;
+        let ids: HashSet<usize> = clients.iter().map(|client| client.id).collect();
+        self.pools.retain(|client, _| ids.contains(client));
+    }
+
     /// The channels that a client key has for a model; `None` when there are none.
-    pub fn pool(&mut self, client: &ClientKey, clients: &ClientKeys, alias: &str) -> Option<&mut Pool> {
-        if self.pools.len() <= client.id {
-            self.pools.resize_with(client.id + 1, HashMap::new);
-        }
+    pub fn pool(&mut self, client: &Arc<ClientKey>, clients: &ClientKeys, alias: &str) -> Option<&mut Pool> {
         let Self { lines, pools, edition } = self;
-        let pools = pools.get_mut(client.id)?;
-        let is_current = pools.get(alias).is_some_and(|entry| entry.number == *edition);
+        let pools = pools.entry(client.id).or_default();
+        let is_current =
+            pools.get(alias).is_some_and(|entry| entry.number == *edition && Arc::ptr_eq(&entry.client, client));
         if !is_current {
             let before = pools.remove(alias);
             let mut pool = Ground { offers: &offers(lines), clients }.pool(client, alias)?;
             if let Some(before) = before {
                 pool.inherit(before.pool);
             }
-            pools.insert(alias.into(), Edition { pool, number: *edition });
+            pools.insert(alias.into(), Edition { pool, client: Arc::clone(client), number: *edition });
         }
         pools.get_mut(alias).map(|entry| &mut entry.pool)
     }
@@ -83,7 +92,11 @@ mod tests {
 
     use super::*;
     use crate::config::Schedule;
-    use crate::routing::tests::client;
+    use crate::routing::tests;
+
+    fn client(id: usize, schedule: Schedule) -> Arc<ClientKey> {
+        Arc::new(tests::client(id, schedule))
+    }
 
     fn model(name: &str) -> ModelName {
         ModelName { alias: name.into(), upstream: name.into() }
@@ -95,11 +108,11 @@ mod tests {
         Switchboard::new(vec![line(0), line(1)])
     }
 
-    fn has(board: &mut Switchboard, client: &ClientKey, alias: &str) -> bool {
+    fn has(board: &mut Switchboard, client: &Arc<ClientKey>, alias: &str) -> bool {
         board.pool(client, &ClientKeys::default(), alias).is_some()
     }
 
-    fn starts(board: &mut Switchboard, client: &ClientKey, requests: usize) -> Vec<usize> {
+    fn starts(board: &mut Switchboard, client: &Arc<ClientKey>, requests: usize) -> Vec<usize> {
         let mut rng = Rng::with_seed(5);
         let mut first = |_| {
             let pool = board.pool(client, &ClientKeys::default(), "m")?;
@@ -135,9 +148,25 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_leaves_turns_where_they_are_and_obeys_new_rules_at_once() {
+        let mut board = two_channels();
+        let before = client(0, Schedule::RoundRobin);
+        assert_eq!(starts(&mut board, &before, 1), [0]);
+        let line = |id: usize| Line { channel: ChannelId(id), name: "c".into(), models: vec![model("m")] };
+        let after = client(0, Schedule::RoundRobin);
+        board.reload(vec![line(0), line(1), line(2)], &ClientKeys::new(vec![(*after).clone()]));
+        assert_eq!(starts(&mut board, &after, 3), [1, 2, 0]);
+
+        let fixed = client(0, Schedule::FixedPriority);
+        assert_eq!(starts(&mut board, &fixed, 1), [0], "another client key of the same id is another edition");
+        board.reload(Vec::new(), &ClientKeys::default());
+        assert!(board.pools.is_empty(), "a client key that is gone leaves nothing");
+    }
+
+    #[test]
     fn an_unknown_model_leaves_nothing_behind() {
         let mut board = two_channels();
         assert!(!has(&mut board, &client(0, Schedule::RoundRobin), "nobody-has-this"));
-        assert!(board.pools.iter().all(HashMap::is_empty));
+        assert!(board.pools.values().all(HashMap::is_empty));
     }
 }

@@ -24,6 +24,12 @@ pub struct RequestRow {
     pub model: Option<Arc<str>>,
     /// The client's key, masked with a short hash.
     pub api_key: Option<Arc<str>>,
+    /// Whether the client got a whole answer; `None` when it left before that was decided.
+    pub success: Option<bool>,
+    /// The HTTP status that the client got; `None` when it left before there was one.
+    pub status: Option<u16>,
+    /// Whether the answer was to be streamed.
+    pub is_streamed: bool,
     /// The prompt did not pass moderation.
     pub is_flagged: bool,
     /// The text of the last user message, shortened.

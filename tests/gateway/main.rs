@@ -23,6 +23,7 @@ mod media_fetch;
 mod moderation;
 mod process;
 mod rate_limits;
+mod reload;
 mod routing;
 mod secrets;
 mod sixteen;

@@ -155,6 +155,7 @@ async fn only_keys_that_want_it_are_moderated_and_it_counts_for_no_limit() {
     for status in [200, 200, 429] {
         assert_eq!(gateway.ask(&saying("nice")).await.status, status);
     }
+    assert_eq!(judged(&upstream).len(), 2, "what is refused is not judged");
     gateway.stop().await;
 }
 

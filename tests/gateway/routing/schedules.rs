@@ -75,11 +75,12 @@ fn counts(orders: &[String]) -> BTreeMap<&str, usize> {
 /// Whether each order came as often as its chance says, within five standard deviations.
 fn assert_chances(orders: &[String], chances: &[(&str, f64)]) {
     let counts = counts(orders);
+    let real = |count: usize| f64::from(u32::try_from(count).unwrap());
     assert_eq!(counts.len(), chances.len(), "{counts:?}");
     for (order, chance) in chances {
-        let requests = orders.len() as f64;
+        let requests = real(orders.len());
         let (expected, deviation) = (requests * chance, (requests * chance * (1.0 - chance)).sqrt());
-        let count = counts.get(order).copied().unwrap_or_default() as f64;
+        let count = real(counts.get(order).copied().unwrap_or_default());
         assert!((count - expected).abs() <= 5.0 * deviation, "{order}: {count} instead of {expected}");
     }
 }

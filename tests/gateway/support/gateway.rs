@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use uni_api::{
     actors::{Control, Purpose, StatsQueue, Ticket, health::ChannelHealth, messages::Dispatch},
     app::{self, Running, Settings},
-    config::{self, ChannelId, Severity},
+    config::{self, ChannelId, Config, Severity},
 };
 
 use super::{Answer, Client, FakeUpstream, OpenStream, PATIENCE, Request, logs, within_patience};
@@ -132,27 +132,29 @@ impl Setup {
         setup
     }
 
-    pub async fn start(mut self) -> Gateway {
-        let keys = self.document["api_keys"].as_array_mut().expect("a list of client keys");
+    pub async fn start(self) -> Gateway {
+        let yaml = self.yaml();
+        self.start_from(&yaml).await
+    }
+
+    fn yaml(&self) -> String {
+        let mut document = self.document.clone();
+        let keys = document["api_keys"].as_array_mut().expect("a list of client keys");
         keys.iter_mut().for_each(without_usual_limit);
         // JSON is YAML.
-        let yaml = self.document.to_string();
-        self.start_from(&yaml).await
+        document.to_string()
     }
 
     async fn start_from(self, yaml: &str) -> Gateway {
         logs::install();
-        let loaded = config::parse(yaml, "api.yaml", &|_| None, self.patience);
-        let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
-        let errors: Vec<String> = errors.map(ToString::to_string).collect();
-        assert!(errors.is_empty(), "{errors:#?}");
+        let config = config_of(yaml, self.patience);
         let settings = Settings {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             database: self.database.as_ref().map(|folder| folder.path().join("stats.db")),
             workers: Some(self.workers),
             signals: false,
         };
-        let running = app::start(loaded.config.expect("a configuration"), settings).expect("a free port");
+        let running = app::start(config, settings).expect("a free port");
         Gateway {
             address: running.addresses[0],
             control: Arc::clone(&running.control),
@@ -169,6 +171,15 @@ fn without_usual_limit(key: &mut Value) {
     if preferences.get("RATE_LIMIT").or(preferences.get("rate_limit")).is_none() {
         preferences["RATE_LIMIT"] = json!("1000000/min");
     }
+}
+
+/// What a configuration without mistakes says.
+fn config_of(yaml: &str, patience: Duration) -> Config {
+    let loaded = config::parse(yaml, "api.yaml", &|_| None, patience);
+    let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let errors: Vec<String> = errors.map(ToString::to_string).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    loaded.config.expect("a configuration")
 }
 
 /// A gateway that serves.
@@ -219,6 +230,13 @@ impl Gateway {
         ids.map(|model| model["id"].as_str().expect("an id").to_owned()).collect()
     }
 
+    /// Goes on with another configuration, and waits until it is in force.
+    pub async fn reload(&self, setup: Setup) {
+        let before = self.control.config();
+        self.control.reload(config_of(&setup.yaml(), setup.patience));
+        eventually("the new configuration", async || !Arc::ptr_eq(&before, &self.control.config())).await;
+    }
+
     /// How the channel at this position of the configuration is doing.
     pub fn health(&self, position: usize) -> Arc<ChannelHealth> {
         let health = self.control.health().get(&ChannelId(position)).map(|entry| Arc::clone(&entry));
@@ -257,7 +275,8 @@ impl Gateway {
     /// Has every channel take back its leases now. It does so before each decision, and once a second for want of
     /// any; this is a request that it can only decline.
     fn look_at_settled_leases(&self) {
-        let client = self.control.config().client_keys.iter().next().expect("a client key");
+        let config = self.control.config();
+        let client = config.client_keys.iter().next().expect("a client key");
         for provider in self.control.providers() {
             let purpose = Purpose::Chat { stream: false };
             let ticket = Ticket::new(Arc::clone(client), "no-such-model".into(), purpose);
