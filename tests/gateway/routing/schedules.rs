@@ -32,7 +32,8 @@ fn plain() -> Value {
 }
 
 fn ticket(gateway: &Gateway) -> Ticket {
-    let client = gateway.control.config().client_keys.iter().next().unwrap();
+    let config = gateway.control.config();
+    let client = config.client_keys.iter().next().unwrap();
     Ticket::new(Arc::clone(client), "gpt-4o".into(), Purpose::Chat { stream: false })
 }
 
