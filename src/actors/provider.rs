@@ -139,6 +139,11 @@ impl ProviderActor {
         {
             return Err(Without::Slot(Some(Rest { until, why: Why::Failing })));
         }
+        // Before a slot is taken, which counts for the limit of its key.
+        let is_retry = ticket.attempts.iter().any(|attempt| attempt.channel == self.line.channel.id);
+        if is_retry && !self.budget.has_retry(now) {
+            return Err(Without::Slot(None));
+        }
         let slot = match &mut self.slots {
             Slots::Keys(keys) => keys.slot(applicant, &self.rests)?,
             Slots::Regions(google) => {
@@ -148,10 +153,9 @@ impl ProviderActor {
                 google.slot(applicant, &self.rests)?
             }
         };
-        if !ticket.attempts.iter().any(|attempt| attempt.channel == self.line.channel.id) {
-            self.budget.first_attempt(now);
-        } else if !self.budget.try_retry(now) {
-            return Err(Without::Slot(None));
+        match is_retry {
+            true => self.budget.retry(now),
+            false => self.budget.first_attempt(now),
         }
         Ok(slot)
     }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::{CHAT, FakeUpstream, KEY, Reply, Request, Setup, channel, hello, with};
+use crate::support::{CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, hello, with};
 
 use super::{asked, shared, verdict};
 
@@ -170,11 +170,13 @@ async fn of_many_requests_at_once_one_is_the_probe() {
 #[actix_web::test]
 async fn an_outage_does_not_double_the_load() {
     let upstream = FakeUpstream::in_turn([Reply::error(500, "oops")]).await;
-    let gateway = before(&upstream, &["a"], json!("off")).start().await;
+    // More than is sent, and less than would be with a retry of each request.
+    let limited = json!({"preferences": {"api_key_rate_limit": "500/min", "breaker": "off"}});
+    let gateway = Gateway::before([with(channel("a", &upstream), limited)]).await;
     let body = hello();
     for _ in 0..4 {
         let answers = join_all((0..75).map(|_| gateway.ask(&body))).await;
-        assert!(answers.iter().all(|answer| answer.status == 500));
+        assert!(answers.iter().all(|answer| answer.status == 500), "a retry that is not made counts for no limit");
     }
     // A hundred retries are free, and five requests pay for one more.
     let retries = upstream.received().len() - 300;
