@@ -205,16 +205,19 @@ impl ProviderActor {
     fn learn_condition(&mut self, settle: &Settle, now: Duration) {
         let channel = &self.line.channel;
         let verdict = match settle.outcome {
-            Outcome::Begun | Outcome::Succeeded => verdict(None),
+            Outcome::Succeeded => verdict(None),
             Outcome::Failed(kind) => verdict(Some(kind)),
-            Outcome::Cancelled => Verdict::Unknown,
+            Outcome::Begun | Outcome::Cancelled => Verdict::Unknown,
         };
         if verdict == Verdict::Bad {
             self.conditions.entry(Arc::clone(&settle.model)).or_default();
         }
         let Some(condition) = self.conditions.get_mut(&settle.model) else { return };
         let rested = condition.rests_until(now).is_some();
-        condition.settled(verdict, settle.is_probe, channel, now);
+        match settle.outcome {
+            Outcome::Begun => condition.begun(settle.is_probe, channel, now),
+            _ => condition.settled(verdict, settle.is_probe, channel, now),
+        }
         match (rested, condition.rests_until(now)) {
             (false, Some(until)) => {
                 let seconds = until.saturating_sub(now).as_secs_f64();

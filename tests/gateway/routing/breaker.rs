@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::{CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, hello, with};
+use crate::support::{CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, hello, hello_streamed, with};
 
 use super::{asked, shared, verdict};
 
@@ -181,5 +181,21 @@ async fn an_outage_does_not_double_the_load() {
     // A hundred retries are free, and five requests pay for one more.
     let retries = upstream.received().len() - 300;
     assert!((100..=160).contains(&retries), "{retries}");
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn streams_that_keep_breaking_open_it_although_they_begin() {
+    let upstream = shared(|channel, request| match channel {
+        "a" => Reply::stream(["Hel", "lo"]).cut_after(2),
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let gateway = before(&upstream, &["a", "b"], json!({"failures": 3, "open": 60})).start().await;
+    for is_whole in [false, false, false, true, true] {
+        let answer = gateway.ask(&hello_streamed()).await;
+        assert_eq!((answer.status, answer.text().contains("[DONE]")), (200, is_whole), "{}", asked(&upstream));
+    }
+    assert_eq!(asked(&upstream), "a a a b b ");
     gateway.stop().await;
 }
