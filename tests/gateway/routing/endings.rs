@@ -1,5 +1,6 @@
 //! When a request gives up, and what the client is told then.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -120,6 +121,27 @@ async fn when_all_are_limited_the_client_is_told_when_the_first_is_free() {
         assert_eq!(answer.header("retry-after"), Some("20"));
         assert_eq!(asked(&upstream), expected, "later the one that is free first is asked");
     }
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn when_all_are_limited_for_a_moment_the_first_that_is_free_is_waited_for() {
+    let upstream = shared({
+        let limited = Mutex::new(vec!["a", "b"]);
+        move |channel, request| {
+            let mut limited = limited.lock().unwrap();
+            let Some(at) = limited.iter().position(|name| *name == channel) else { return Reply::healthy(request) };
+            limited.remove(at);
+            Reply::error(429, "slow down").header("retry-after-ms", if channel == "a" { "5000" } else { "300" })
+        }
+    })
+    .await;
+    let gateway = Setup::new(["a", "b"].map(|name| channel(name, &upstream))).fixed_priority().start().await;
+    let started = Instant::now();
+    assert_eq!(gateway.ask(&hello()).await.status, 200);
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < SLACK, "{took:?}");
+    assert_eq!(asked(&upstream), "a b b ");
     gateway.stop().await;
 }
 
