@@ -1,12 +1,12 @@
 //! Arguments and exit codes.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use uni_api::cli::environment::Environment;
-use uni_api::cli::{CANNOT_START, check, demo, health, serve};
+use uni_api::cli::{CANNOT_START, check, demo, explain, health, serve};
 
 /// Many LLM providers behind one OpenAI-compatible API.
 #[derive(Parser)]
@@ -29,6 +29,17 @@ enum Command {
         /// Fail on warnings, too.
         #[arg(long)]
         strict: bool,
+    },
+    /// Say which channels a request would be tried at, in what order, and why not at the others; sends none.
+    Explain {
+        /// The client key; better its position in the table of `check`, its masked form, or `admin`.
+        #[arg(long)]
+        key: String,
+        /// The model that is asked for.
+        #[arg(long)]
+        model: String,
+        /// The configuration; without it whatever the gateway would use.
+        file: Option<PathBuf>,
     },
     /// Show the gateway at work in front of a provider of its own; needs no network and no account.
     Demo {
@@ -62,22 +73,17 @@ fn main() -> ExitCode {
     }))
 }
 
-fn run(command: Command) -> Result<u8, Box<dyn std::error::Error>> {
+fn run(command: Command) -> Outcome<u8> {
     let working_dir = std::env::current_dir()?;
     let environment = || Environment::read(serve::variable);
     match command {
         Command::Serve(Serve { config }) => Ok(serve::run(config.as_deref(), &working_dir, environment()?)),
         Command::Check { file, strict } => {
-            let surroundings = check::Surroundings {
-                working_dir: &working_dir,
-                env: &serve::variable,
-                fetch: &serve::fetch,
-                patience: Environment::read_patience(serve::variable)?,
-            };
-            let mut out = std::io::stdout().lock();
-            let code = check::run(file.as_deref(), strict, &surroundings, &mut out)?;
-            out.flush()?;
-            Ok(code)
+            printed(|out| Ok(check::run(file.as_deref(), strict, &surroundings(&working_dir)?, out)?))
+        }
+        Command::Explain { key, model, file } => {
+            let question = explain::Question { file: file.as_deref(), key: &key, model: &model };
+            printed(|out| Ok(explain::run(&question, &surroundings(&working_dir)?, out)?))
         }
         Command::Demo { once } => {
             let options = demo::Options { once, ..demo::Options::default() };
@@ -85,6 +91,21 @@ fn run(command: Command) -> Result<u8, Box<dyn std::error::Error>> {
         }
         Command::Health => Ok(health::run(&environment()?)),
     }
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn surroundings(working_dir: &Path) -> Outcome<check::Surroundings<'_>> {
+    let patience = Environment::read_patience(serve::variable)?;
+    Ok(check::Surroundings { working_dir, env: &serve::variable, fetch: &serve::fetch, patience })
+}
+
+/// Has something written to the standard output. Gives its exit code.
+fn printed(write: impl FnOnce(&mut dyn Write) -> Outcome<u8>) -> Outcome<u8> {
+    let mut out = std::io::stdout().lock();
+    let code = write(&mut out)?;
+    out.flush()?;
+    Ok(code)
 }
 
 /// Panics are survived, and told by their place alone: their text may quote a request.

@@ -29,11 +29,8 @@ pub struct Surroundings<'a> {
 
 /// Checks `file`, or whatever the gateway would use without one. Returns the exit code.
 pub fn run(file: Option<&Path>, strict: bool, around: &Surroundings, out: &mut dyn Write) -> io::Result<u8> {
-    match text(file, around) {
-        Ok((label, text)) => {
-            let loaded = parse(&text, &label, around.env, around.patience);
-            report(&label, &loaded, strict, out)
-        }
+    match load(file, around) {
+        Ok((label, loaded)) => report(&label, &loaded, strict, out),
         Err(message) => {
             writeln!(out, "error: {message}")?;
             Ok(CANNOT_START)
@@ -41,12 +38,18 @@ pub fn run(file: Option<&Path>, strict: bool, around: &Surroundings, out: &mut d
     }
 }
 
-/// The text of the configuration that the gateway would use, and its name.
+/// The configuration that the gateway would use, and its name.
 ///
 /// # Errors
 ///
 /// There is none, or it cannot be read; what to tell the user.
-pub fn text(file: Option<&Path>, around: &Surroundings) -> Result<(String, String), String> {
+pub fn load(file: Option<&Path>, around: &Surroundings) -> Result<(String, Loaded), String> {
+    let (label, text) = text(file, around)?;
+    let loaded = parse(&text, &label, around.env, around.patience);
+    Ok((label, loaded))
+}
+
+fn text(file: Option<&Path>, around: &Surroundings) -> Result<(String, String), String> {
     let source = find_source(file, around.working_dir, around.env).map_err(|error| error.to_string())?;
     let label = match &source {
         // As short as the user knows it.
@@ -81,7 +84,8 @@ fn report(label: &str, loaded: &Loaded, strict: bool, out: &mut dyn Write) -> io
     Ok(if errors > 0 || (strict && warnings > 0) { MISTAKES } else { OK })
 }
 
-fn counted(count: usize, what: &str) -> String {
+/// `1 error`, `2 errors`.
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

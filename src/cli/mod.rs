@@ -1,8 +1,9 @@
-//! The subcommands: `serve` (the default), `check`, `demo` and `health`.
+//! The subcommands: `serve` (the default), `check`, `explain`, `demo` and `health`.
 
 pub mod check;
 pub mod demo;
 pub mod environment;
+pub mod explain;
 pub mod health;
 pub mod serve;
 

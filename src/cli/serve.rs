@@ -5,7 +5,7 @@ use std::path::Path;
 use url::Url;
 
 use crate::app::{self, Settings};
-use crate::config::{Config, Loaded, Severity, parse};
+use crate::config::{Config, Loaded, Severity};
 use crate::upstream::{fetch_text, install_crypto};
 
 use super::CANNOT_START;
@@ -32,8 +32,7 @@ pub fn run(file: Option<&Path>, working_dir: &Path, environment: Environment) ->
 
 fn load(file: Option<&Path>, working_dir: &Path, environment: &Environment) -> Result<Config, String> {
     let around = Surroundings { working_dir, env: &variable, fetch: &fetch, patience: environment.patience };
-    let (label, text) = check::text(file, &around)?;
-    let Loaded { config, diagnostics } = parse(&text, &label, &variable, environment.patience);
+    let (label, Loaded { config, diagnostics, .. }) = check::load(file, &around)?;
     for diagnostic in diagnostics {
         match diagnostic.severity {
             Severity::Error => log::error!("{diagnostic}"),

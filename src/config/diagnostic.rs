@@ -100,6 +100,12 @@ impl Report {
         }
     }
 
+    /// What was noted after the mark and says that this follows from it.
+    pub fn consequence_since(&self, mark: usize, consequence: &str) -> Option<String> {
+        let finding = self.findings.iter().skip(mark).find(|finding| finding.message.ends_with(consequence))?;
+        Some(format!("{}: {}", finding.path, finding.message))
+    }
+
     /// Everything noted, in the order it was found.
     pub fn into_findings(self) -> Vec<Finding> {
         self.findings
@@ -140,6 +146,8 @@ mod tests {
         report.error(&KeyPath::default(), "one");
         report.error(&KeyPath::default(), "two");
         assert!(report.conclude(mark, "off"));
+        assert_eq!(report.consequence_since(mark, "off"), Some(": one; off".to_owned()));
+        assert_eq!(report.consequence_since(mark, "on"), None);
         let messages: Vec<_> = report.into_findings().into_iter().map(|finding| finding.message).collect();
         assert_eq!(messages, ["old", "hm", "one; off", "two"]);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::diagnostic::{Diagnostic, Finding, Report, Severity};
 use super::expand;
 use super::resolve;
-use super::resolved::Config;
+use super::resolved::{Config, SwitchedOff};
 
 /// Above this many findings, no more positions are looked for: each costs a pass over the text.
 const MAX_POSITIONS: usize = 100;
@@ -22,6 +22,8 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// Everything that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// The providers that are not used, in the order of the file.
+    pub off: Vec<SwitchedOff>,
 }
 
 /// Reads a whole configuration. `file_label` names the text in diagnostics, `env` answers for
@@ -40,7 +42,7 @@ pub fn parse(text: &str, file_label: &str, env: &dyn Fn(&str) -> Option<String>,
                 path: String::new(),
                 message,
             };
-            return Loaded { config: None, diagnostics: vec![diagnostic] };
+            return Loaded { config: None, diagnostics: vec![diagnostic], off: Vec::new() };
         }
     };
     let mut report = Report::default();
@@ -48,8 +50,9 @@ pub fn parse(text: &str, file_label: &str, env: &dyn Fn(&str) -> Option<String>,
         report.error(path, "this key is there twice; only the later one counts");
     }
     let unset = expand::expand(&mut document.root, env);
-    let config = resolve::resolve(&document.root, &unset, patience, &mut report);
-    Loaded { config, diagnostics: positioned(text, file_label, report.into_findings()) }
+    let mut off = Vec::new();
+    let config = resolve::resolve(&document.root, &unset, patience, &mut off, &mut report);
+    Loaded { config, diagnostics: positioned(text, file_label, report.into_findings()), off }
 }
 
 /// Gives the findings their lines, and sorts them by these.

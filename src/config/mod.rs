@@ -38,9 +38,10 @@ pub use load::{Loaded, parse};
 pub use rate::{InvalidRate, Rate, RateLimit};
 pub use resolved::{
     Breaker, Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, KeySchedule, MODERATION_MODELS, MediaFetch,
-    ModelName, ModelSource, Rests, Retries, Rule, RuleTarget, Schedule, TimeLimits, Vertex,
+    ModelName, ModelSource, Rests, Retries, Rule, RuleTarget, Schedule, SwitchedOff, TimeLimits, Vertex,
 };
 pub use secret::{Fingerprint, Secret};
 pub use service_account::{ServiceAccount, SigningKey};
 pub use source::{Source, SourceError, find_source, read_file};
-pub use table::table;
+pub use suggest::{did_you_mean, shown};
+pub use table::{aligned, rule_name, table};

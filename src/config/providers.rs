@@ -18,7 +18,8 @@ use super::suggest::{did_you_mean, quoted};
 use super::typed::{Pairs, Texts, Typed, kind};
 use super::{cloudflare, provider_preferences, vertex};
 
-const OFF: &str = "this provider is switched off";
+/// What follows from a mistake.
+pub(super) const OFF: &str = "this provider is switched off";
 
 /// What one entry came to.
 pub(super) enum Outcome {

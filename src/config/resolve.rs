@@ -13,12 +13,19 @@ use super::path::KeyPath;
 use super::preferences;
 use super::providers::{self, Outcome, Surroundings};
 use super::raw::{RawConfig, TOP};
-use super::resolved::{ChannelId, Config, TimeLimits};
+use super::resolved::{ChannelId, Config, SwitchedOff, TimeLimits};
 use super::rules::Catalogue;
 use super::typed::kind;
 
-/// The configuration, unless nothing could be done with it.
-pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, report: &mut Report) -> Option<Config> {
+/// The configuration, unless nothing could be done with it. Adds the providers that are not used to
+/// `off`.
+pub(super) fn resolve(
+    document: &Value,
+    unset: &[Unset],
+    patience: Duration,
+    off: &mut Vec<SwitchedOff>,
+    report: &mut Report,
+) -> Option<Config> {
     let top = KeyPath::default();
     if !document.is_object() {
         let found = kind(document);
@@ -39,12 +46,17 @@ pub(super) fn resolve(document: &Value, unset: &[Unset], patience: Duration, rep
     let mut catalogue = Catalogue::default();
     let providers = list(&raw.providers, "providers", "provider", &raw, report);
     for (index, entry) in providers.iter().flat_map(|entries| entries.iter()).enumerate() {
-        match providers::resolve(entry, &place.index(index), ChannelId(channels.len()), &around, report) {
+        let (place, mark) = (place.index(index), report.mark());
+        match providers::resolve(entry, &place, ChannelId(channels.len()), &around, report) {
             Outcome::On(channel) => {
                 catalogue.add(&channel);
                 channels.push(channel);
             }
-            Outcome::Off { name, aliases } => catalogue.add_off(name, aliases),
+            Outcome::Off { name, aliases } => {
+                let why = report.consequence_since(mark, providers::OFF).unwrap_or_default();
+                off.push(SwitchedOff { name: name.clone().unwrap_or_else(|| place.to_string()), why });
+                catalogue.add_off(name, aliases);
+            }
         }
     }
     if providers.is_some() && channels.is_empty() {

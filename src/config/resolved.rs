@@ -67,6 +67,15 @@ impl MediaFetch {
         [(MediaFetch::Deny, "deny"), (MediaFetch::Public, "public"), (MediaFetch::Any, "any")];
 }
 
+/// One entry of `providers` that is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchedOff {
+    /// `provider:`; where there is none, its place, such as `providers[2]`.
+    pub name: String,
+    /// What is wrong with it, and where.
+    pub why: String,
+}
+
 /// One entry of `providers`: where requests can go.
 pub struct Channel {
     /// Its own in this configuration and in all that succeed it.
@@ -154,6 +163,11 @@ impl KeySchedule {
         (KeySchedule::Random, "random"),
         (KeySchedule::FixedPriority, "fixed_priority"),
     ];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(schedule, _)| *schedule == self).map_or("round_robin", |(_, name)| name)
+    }
 }
 
 /// How long what has failed is left alone. `None` leaves it to the gateway, zero is not at all.

@@ -103,7 +103,13 @@ fn limits(limits: &ByModel<RateLimit>) -> Vec<String> {
 }
 
 fn written(rule: &Rule, all: &ClientKeys) -> String {
-    let target = match &rule.target {
+    let target = rule_name(&rule.target, all);
+    rule.weight.map(|weight| format!("{target}: {weight}")).unwrap_or(target)
+}
+
+/// A rule as it would be written, without its weight and with keys masked.
+pub fn rule_name(target: &RuleTarget, all: &ClientKeys) -> String {
+    match target {
         RuleTarget::Everything => "all".to_owned(),
         RuleTarget::Model(alias) if alias.contains('/') => format!("<{alias}>"),
         RuleTarget::Model(alias) => alias.to_string(),
@@ -113,11 +119,11 @@ fn written(rule: &Rule, all: &ClientKeys) -> String {
             let key = all.get(*key).map(|key| key.secret.masked()).unwrap_or_default();
             format!("{key}/{}", alias.as_deref().unwrap_or("*"))
         }
-    };
-    rule.weight.map(|weight| format!("{target}: {weight}")).unwrap_or(target)
+    }
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
+/// Rows as lines, with every column as wide as its longest cell.
+pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()

@@ -22,6 +22,7 @@ pub use condition::{Condition, verdict};
 pub use gate::{Asks, Gate};
 pub use key_ring::KeyRing;
 pub use plan::{Attempted, Candidate, MAX_WAIT, Plan, Rest, Situation, Step, Why};
+pub use pool::{Entry, Member, Pool};
 pub use rate_window::{Buckets, Quota};
 pub use regions::Regions;
 pub use rests::{Cause, Rests, limited_for};

@@ -12,7 +12,7 @@ use crate::config::{Fingerprint, Schedule};
 use super::plan::{Candidate, Plan};
 
 /// Channels with a schedule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     schedule: Schedule,
     /// Those with weights, then those without.
@@ -22,16 +22,18 @@ pub struct Pool {
 }
 
 /// One place in a pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     /// What is there.
     pub entry: Entry,
     /// Its weight, if one was written.
     pub weight: Option<u32>,
+    /// The rule that brought it in, by its position among those of the client key.
+    pub rule: usize,
 }
 
 /// What a place in a pool holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Entry {
     /// A channel.
     Channel(Candidate),
@@ -39,17 +41,16 @@ pub enum Entry {
     Client(Fingerprint, Pool),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Tier {
     seats: Vec<Seat>,
     /// Whose turn it is.
     cursor: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seat {
-    entry: Entry,
-    weight: u32,
+    member: Member,
     /// What smooth weighted round robin owes it.
     credit: i64,
 }
@@ -62,18 +63,28 @@ impl Pool {
         }
         let mut tiers = [Tier::default(), Tier::default()];
         let [weighted, others] = &mut tiers;
-        for Member { entry, weight } in members {
-            let tier = if weight.is_some() { &mut *weighted } else { &mut *others };
-            tier.seats.push(Seat { entry, weight: weight.unwrap_or(1), credit: 0 });
+        for member in members {
+            let tier = if member.weight.is_some() { &mut *weighted } else { &mut *others };
+            tier.seats.push(Seat { member, credit: 0 });
         }
         let is_one_tier = tiers.iter().any(|tier| tier.seats.is_empty());
         let rotates = matches!(schedule, Schedule::RoundRobin | Schedule::FixedPriority);
-        let candidates = tiers.iter().flat_map(|tier| &tier.seats).map(|seat| match &seat.entry {
+        let candidates = tiers.iter().flat_map(|tier| &tier.seats).map(|seat| match &seat.member.entry {
             Entry::Channel(candidate) => Some(candidate.clone()),
             Entry::Client(..) => None,
         });
         let ring = if is_one_tier && rotates { candidates.collect() } else { None };
         Some(Self { schedule, tiers, ring })
+    }
+
+    /// In which order its members are tried.
+    pub fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// What it holds: the members with weights, then those without, as written.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.tiers.iter().flat_map(|tier| &tier.seats).map(|seat| &seat.member)
     }
 
     /// The order for the next request. Each call is one request: turns move on.
@@ -104,7 +115,7 @@ impl Pool {
     fn append(&mut self, order: &mut Vec<Candidate>, rng: &mut Rng) {
         for tier in &mut self.tiers {
             for position in tier.order(self.schedule, order.is_empty(), rng) {
-                match tier.seats.get_mut(position).map(|seat| &mut seat.entry) {
+                match tier.seats.get_mut(position).map(|seat| &mut seat.member.entry) {
                     Some(Entry::Channel(candidate)) => order.push(candidate.clone()),
                     Some(Entry::Client(_, pool)) => pool.append(order, rng),
                     None => {}
@@ -165,17 +176,17 @@ impl Tier {
     }
 
     fn weight(&self, position: usize) -> u64 {
-        self.seats.get(position).map_or(0, |seat| u64::from(seat.weight))
+        self.seats.get(position).map_or(0, |seat| u64::from(seat.weight()))
     }
 
     /// Smooth weighted round robin, as nginx has it: each seat is owed its weight a request, and who
     /// is owed most is served and pays for all.
     fn most_owed(&mut self, moves_on: bool) -> usize {
-        let owed = |seat: &Seat| seat.credit + i64::from(seat.weight);
+        let owed = |seat: &Seat| seat.credit + i64::from(seat.weight());
         let most = self.seats.iter().enumerate().rev().max_by_key(|(_, seat)| owed(seat)).map(|(at, _)| at);
         let most = most.unwrap_or_default();
         if moves_on {
-            let total: i64 = self.seats.iter().map(|seat| i64::from(seat.weight)).sum();
+            let total: i64 = self.seats.iter().map(|seat| i64::from(seat.weight())).sum();
             self.seats.iter_mut().for_each(|seat| seat.credit = owed(seat));
             if let Some(seat) = self.seats.get_mut(most) {
                 seat.credit -= total;
@@ -188,12 +199,12 @@ impl Tier {
         self.cursor = before.cursor;
         let mut before = before.seats;
         for seat in &mut self.seats {
-            let Some(at) = before.iter().position(|old| old.entry.is_same(&seat.entry)) else { continue };
+            let Some(at) = before.iter().position(|old| old.member.entry.is_same(&seat.member.entry)) else { continue };
             let old = before.swap_remove(at);
-            if old.weight == seat.weight {
+            if old.weight() == seat.weight() {
                 seat.credit = old.credit;
             }
-            if let (Entry::Client(_, pool), Entry::Client(_, old)) = (&mut seat.entry, old.entry) {
+            if let (Entry::Client(_, pool), Entry::Client(_, old)) = (&mut seat.member.entry, old.member.entry) {
                 pool.inherit(old);
             }
         }
@@ -201,6 +212,12 @@ impl Tier {
         if self.seats.iter().map(|seat| seat.credit).sum::<i64>() != 0 {
             self.seats.iter_mut().for_each(|seat| seat.credit = 0);
         }
+    }
+}
+
+impl Seat {
+    fn weight(&self) -> u32 {
+        self.member.weight.unwrap_or(1)
     }
 }
 
@@ -224,17 +241,17 @@ mod tests {
     }
 
     fn plain(ids: impl IntoIterator<Item = usize>) -> Vec<Member> {
-        ids.into_iter().map(|id| Member { entry: channel(id), weight: None }).collect()
+        ids.into_iter().map(|id| Member { entry: channel(id), weight: None, rule: 0 }).collect()
     }
 
     fn weighted(weights: &[u32]) -> Vec<Member> {
-        let member = |(id, weight): (usize, &u32)| Member { entry: channel(id), weight: Some(*weight) };
+        let member = |(id, weight): (usize, &u32)| Member { entry: channel(id), weight: Some(*weight), rule: 0 };
         weights.iter().enumerate().map(member).collect()
     }
 
     fn nested(schedule: Schedule, members: Vec<Member>) -> Member {
         let pool = Pool::new(schedule, members).unwrap();
-        Member { entry: Entry::Client(Fingerprint::of(b"inner"), pool), weight: None }
+        Member { entry: Entry::Client(Fingerprint::of(b"inner"), pool), weight: None, rule: 0 }
     }
 
     fn order(pool: &mut Pool, rng: &mut Rng) -> Vec<usize> {

@@ -35,12 +35,12 @@ impl Ground<'_> {
 
     fn pool_but_for(&self, client: &ClientKey, alias: &str, seen: &mut Seen) -> Option<Pool> {
         let mut members: Vec<Member> = Vec::new();
-        for rule in &client.rules {
+        for (position, rule) in client.rules.iter().enumerate() {
             if let RuleTarget::Client { key, alias: only } = &rule.target {
                 let is_meant = only.as_deref().is_none_or(|only| only == alias) && seen.clients.insert(*key);
                 let other = self.clients.get(*key).filter(|_| is_meant);
                 if let Some(pool) = other.and_then(|other| self.pool_but_for(other, alias, seen)) {
-                    members.push(Member { entry: Entry::Client(*key, pool), weight: rule.weight });
+                    members.push(Member { entry: Entry::Client(*key, pool), weight: rule.weight, rule: position });
                 }
                 continue;
             }
@@ -52,7 +52,7 @@ impl Ground<'_> {
                 if seen.channels.insert(offer.channel) {
                     let upstream_model = Arc::clone(&model.upstream);
                     let entry = Entry::Channel(Candidate { channel: offer.channel, upstream_model });
-                    members.push(Member { entry, weight: rule.weight });
+                    members.push(Member { entry, weight: rule.weight, rule: position });
                 } else if let Some(member) = members.iter_mut().find(|member| member.is_channel(offer.channel)) {
                     member.weight = member.weight.or(rule.weight);
                 }
@@ -203,6 +203,21 @@ mod tests {
     fn a_weight_counts_for_all_that_its_rule_allows_also_when_another_rule_did_before() {
         let weighted = Rule { target: RuleTarget::Provider("b".into()), weight: Some(2) };
         assert_eq!(order(&[rule(RuleTarget::Everything), weighted], "x"), [1, 2, 0]);
+    }
+
+    #[test]
+    fn members_know_the_rule_that_brought_them_in() {
+        let weighted = Rule { target: RuleTarget::Provider("b".into()), weight: Some(2) };
+        let rules = [rule(other_key(1, None)), rule(RuleTarget::Provider("a".into())), weighted];
+        let inner = [rule(RuleTarget::Model("y".into())), rule(RuleTarget::Model("x".into()))];
+        let members = |inner: &[Rule]| {
+            with_ground(vec![rules.to_vec(), inner.to_vec()], |ground, client| {
+                let pool = ground.pool(client, "x").unwrap();
+                pool.members().map(|member| (member.rule, member.weight)).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(members(&inner[..1]), [(2, Some(2)), (2, Some(2)), (1, None)]);
+        assert_eq!(members(&inner), [(0, None)], "the other key has all of them already");
     }
 
     #[test]

@@ -132,6 +132,25 @@ fn all_mistakes_of_a_provider_are_told_and_only_it_is_switched_off() {
 }
 
 #[test]
+fn providers_that_are_switched_off_are_listed_with_the_reason() {
+    let off = |lines| {
+        let off = with_provider(lines).off;
+        off.into_iter().map(|off| (off.name, off.why)).collect::<Vec<_>>()
+    };
+    assert_eq!(off("{provider: a, base_url: http://a/v1, tols: true}"), []);
+    let foreign = "providers[1]: speaks aws, which is not available; this provider is switched off";
+    for (lines, name, why) in [
+        ("{provider: a, engine: aws, base_url: http://a, tols: true}", "a", foreign),
+        ("text", "providers[1]", "providers[1]: expected a mapping with provider, base_url and api, found a text"),
+        ("{provider: a, base_url: a, api: {}}", "a", "providers[1].base_url: expected a full address"),
+        ("{provider: [], base_url: http://a}", "providers[1]", "providers[1].provider: expected a text, found a list"),
+    ] {
+        let off = off(lines);
+        assert!(matches!(&*off, [(is, because)] if is == name && because.starts_with(why)), "{off:?}");
+    }
+}
+
+#[test]
 fn no_message_ever_contains_a_key() {
     let text = "providers:
   - provider: sk-CANARY1
