@@ -139,6 +139,11 @@ impl ProviderActor {
         {
             return Err(Without::Slot(Some(Rest { until, why: Why::Failing })));
         }
+        // Before a slot is taken, which counts for the limit of its key.
+        let is_retry = ticket.attempts.iter().any(|attempt| attempt.channel == self.line.channel.id);
+        if is_retry && !self.budget.has_retry(now) {
+            return Err(Without::Slot(None));
+        }
         let slot = match &mut self.slots {
             Slots::Keys(keys) => keys.slot(applicant, &self.rests)?,
             Slots::Regions(google) => {
@@ -148,10 +153,9 @@ impl ProviderActor {
                 google.slot(applicant, &self.rests)?
             }
         };
-        if !ticket.attempts.iter().any(|attempt| attempt.channel == self.line.channel.id) {
-            self.budget.first_attempt(now);
-        } else if !self.budget.try_retry(now) {
-            return Err(Without::Slot(None));
+        match is_retry {
+            true => self.budget.retry(now),
+            false => self.budget.first_attempt(now),
         }
         Ok(slot)
     }
@@ -201,16 +205,19 @@ impl ProviderActor {
     fn learn_condition(&mut self, settle: &Settle, now: Duration) {
         let channel = &self.line.channel;
         let verdict = match settle.outcome {
-            Outcome::Begun | Outcome::Succeeded => verdict(None),
+            Outcome::Succeeded => verdict(None),
             Outcome::Failed(kind) => verdict(Some(kind)),
-            Outcome::Cancelled => Verdict::Unknown,
+            Outcome::Begun | Outcome::Cancelled => Verdict::Unknown,
         };
         if verdict == Verdict::Bad {
             self.conditions.entry(Arc::clone(&settle.model)).or_default();
         }
         let Some(condition) = self.conditions.get_mut(&settle.model) else { return };
         let rested = condition.rests_until(now).is_some();
-        condition.settled(verdict, settle.is_probe, channel, now);
+        match settle.outcome {
+            Outcome::Begun => condition.begun(settle.is_probe, channel, now),
+            _ => condition.settled(verdict, settle.is_probe, channel, now),
+        }
         match (rested, condition.rests_until(now)) {
             (false, Some(until)) => {
                 let seconds = until.saturating_sub(now).as_secs_f64();
