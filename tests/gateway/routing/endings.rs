@@ -42,6 +42,19 @@ async fn a_deadline_ends_even_an_attempt_that_may_take_longer() {
 }
 
 #[actix_web::test]
+async fn a_channel_that_is_silent_until_the_deadline_is_left_alone_after_a_while() {
+    let (silent, good) = (FakeUpstream::in_turn([Reply::never_answer()]).await, FakeUpstream::start().await);
+    let preferences = json!({"deadline": 0.1, "breaker": {"failures": 2, "open": 60}});
+    let setup = Setup::new([channel("silent", &silent), channel("good", &good)]).fixed_priority();
+    let gateway = setup.preferences(preferences).start().await;
+    for status in [504, 504, 200, 200] {
+        assert_eq!(gateway.ask(&hello()).await.status, status);
+    }
+    assert_eq!(silent.received().len(), 2);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn a_limit_beyond_the_deadline_is_not_waited_for() {
     let limited = Reply::error(429, "slow down").header("retry-after", "2");
     let upstream = FakeUpstream::in_turn([limited]).await;
