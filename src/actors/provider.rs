@@ -141,6 +141,11 @@ impl ProviderActor {
         {
             return Err(Without::Slot(Some(Rest { until, why: Why::Failing })));
         }
+        // Before a slot is taken, which counts for the limit of its key.
+        let is_retry = ticket.attempts.iter().any(|attempt| attempt.channel == self.line.channel.id);
+        if is_retry && !self.budget.has_retry(now) {
+            return Err(Without::Slot(None));
+        }
         let slot = match &mut self.slots {
             Slots::Keys(keys) => keys.slot(applicant, &self.rests)?,
             Slots::Regions(google) => {
@@ -150,10 +155,9 @@ impl ProviderActor {
                 google.slot(applicant, &self.rests)?
             }
         };
-        if !ticket.attempts.iter().any(|attempt| attempt.channel == self.line.channel.id) {
-            self.budget.first_attempt(now);
-        } else if !self.budget.try_retry(now) {
-            return Err(Without::Slot(None));
+        match is_retry {
+            true => self.budget.retry(now),
+            false => self.budget.first_attempt(now),
         }
         Ok(slot)
     }
@@ -203,16 +207,19 @@ impl ProviderActor {
     fn learn_condition(&mut self, settle: &Settle, now: Duration) {
         let channel = &self.line.channel;
         let verdict = match settle.outcome {
-            Outcome::Begun | Outcome::Succeeded => verdict(None),
+            Outcome::Succeeded => verdict(None),
             Outcome::Failed(kind) => verdict(Some(kind)),
-            Outcome::Cancelled => Verdict::Unknown,
+            Outcome::Begun | Outcome::Cancelled => Verdict::Unknown,
         };
         if verdict == Verdict::Bad {
             self.conditions.entry(Arc::clone(&settle.model)).or_default();
         }
         let Some(condition) = self.conditions.get_mut(&settle.model) else { return };
         let rested = condition.rests_until(now);
-        condition.settled(verdict, settle.is_probe, channel, now);
+        match settle.outcome {
+            Outcome::Begun => condition.begun(settle.is_probe, channel, now),
+            _ => condition.settled(verdict, settle.is_probe, channel, now),
+        }
         let rests = condition.rests_until(now);
         match (rested, rests) {
             (None, Some(until)) => {

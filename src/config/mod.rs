@@ -15,6 +15,7 @@ mod path;
 mod preferences;
 mod provider_preferences;
 mod providers;
+mod proxies;
 mod rate;
 mod raw;
 mod reach;
@@ -36,6 +37,7 @@ mod vocabulary;
 pub use by_model::ByModel;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
+pub use proxies::TrustedProxies;
 pub use rate::{InvalidRate, Rate, RateLimit};
 pub use resolved::{
     Breaker, Channel, ChannelId, ClientKey, ClientKeys, Config, Dialect, KeySchedule, MODERATION_MODELS, MediaFetch,

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::by_model::ByModel;
 use super::diagnostic::Report;
 use super::path::KeyPath;
+use super::proxies::{self, TrustedProxies};
 use super::rate::RateLimit;
 use super::raw::{BREAKER, PREFERENCES, RawBreaker, RawPreferences};
 use super::resolved::{Breaker, MediaFetch};
@@ -25,6 +26,7 @@ pub(super) struct Preferences {
     pub deadline: Option<Duration>,
     pub passes_unmoderated: bool,
     pub stats: StatsSettings,
+    pub trusted_proxies: TrustedProxies,
     pub for_channels: ForChannels,
 }
 
@@ -54,6 +56,9 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
             passes_unmoderated(raw.moderation_on_error, place, report)
         }),
         stats: stats::resolve(&raw.stats, place, report),
+        trusted_proxies: or_else("it is not trusted", report, |report| {
+            proxies::resolve(raw.trusted_proxies, place, report)
+        }),
         for_channels: ForChannels {
             model_timeout: or_default(report, |report| {
                 raw.model_timeout.take("model_timeout", place, report).unwrap_or_default().map(|time| time.0)

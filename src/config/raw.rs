@@ -43,6 +43,8 @@ pub struct RawPreferences {
     pub deadline: Typed<PositiveSeconds>,
     /// What becomes of prompts that cannot be moderated: `refuse` or `allow`.
     pub moderation_on_error: Typed<Text>,
+    /// Addresses and networks of proxies that say where a request comes from.
+    pub trusted_proxies: Typed<Texts>,
     /// `TIMEOUT` of some models.
     pub model_timeout: Typed<ByModel<PositiveSeconds>>,
     /// How long a channel rests for a model that failed.
@@ -227,6 +229,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "rate_limit",
         "deadline",
         "moderation_on_error",
+        "trusted_proxies",
         "model_timeout",
         "cooldown_period",
         "breaker",

@@ -85,6 +85,7 @@ pub(super) fn resolve(
         measures_prompts,
         passes_unmoderated: preferences.passes_unmoderated,
         stats: preferences.stats,
+        trusted_proxies: preferences.trusted_proxies,
     })
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::by_model::ByModel;
+use super::proxies::TrustedProxies;
 use super::rate::RateLimit;
 use super::secret::{Fingerprint, Secret};
 use super::service_account::ServiceAccount;
@@ -35,6 +36,8 @@ pub struct Config {
     pub deadline: Option<Duration>,
     /// Whether any limit is one of tokens, so that prompts have to be measured.
     pub measures_prompts: bool,
+    /// `trusted_proxies`: whose word is taken for where a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
     /// `stats`: what the statistics keep.

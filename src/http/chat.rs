@@ -10,6 +10,7 @@ use crate::config::ClientKey;
 use crate::dialect::passthrough::ChatRequest;
 use crate::relay::{Account, Asked, Fetched};
 
+use super::client_ip::client_ip;
 use super::edge::new_request_id;
 use super::reply::response;
 use super::{Gateway, auth, body};
@@ -18,7 +19,7 @@ use super::{Gateway, auth, body};
 pub async fn completions(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
     let request_id: Arc<str> = new_request_id().into();
     let stats = gateway.relay.stats.clone();
-    let client_ip = request.peer_addr().map(|address| address.ip());
+    let client_ip = client_ip(&request, &gateway.config().trusted_proxies);
     let mut account = Account::open(stats, Arc::clone(&request_id), "POST /v1/chat/completions", client_ip);
     let reply = match read(&request, payload, &gateway, &mut account).await {
         Ok((client, asked)) => gateway.relay.chat(client, asked, account).await,

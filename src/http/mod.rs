@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod chat;
+mod client_ip;
 mod edge;
 mod errors;
 mod health;

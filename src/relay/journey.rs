@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
-use crate::actors::{Control, Decision, Lease, Purpose, Ticket, Verdict};
+use crate::actors::{Control, Decision, Lease, Outcome, Purpose, Ticket, Verdict};
 use crate::canon::{Failure, FailureKind, Next};
 use crate::routing::Quota;
 
@@ -113,10 +113,17 @@ impl<'a> Journey<'a> {
                 Err(failure) => failure,
             };
             let next = lease.next_after(&failure);
+            let is_first = ticket.attempts.is_empty();
             account.failed(&failure);
             ticket.failed(&lease, &failure, next, self.control.now());
             self.told.add(&failure, ticket.attempts.last().and_then(|attempt| attempt.again));
-            lease.failed(&failure);
+            match failure.kind {
+                // Who was silent all the time has failed; who was asked late has not.
+                FailureKind::DeadlinePassed if is_first => {
+                    lease.settle(Outcome::Failed(FailureKind::FirstEventTimeout));
+                }
+                _ => lease.failed(&failure),
+            }
             match failure.kind {
                 FailureKind::DeadlinePassed => return Err(self.told.instead_of(failure)),
                 _ if next == Next::Stop => return Err(failure),

@@ -41,7 +41,16 @@ impl Condition {
         settings.breaker.as_ref().is_some_and(|thresholds| self.breaker.enter(now, thresholds))
     }
 
-    /// An attempt has ended, or its answer has begun.
+    /// An answer has begun, which ends a rest. It may still break, so failures in a row are only
+    /// forgotten when it has ended well.
+    pub fn begun(&mut self, is_probe: bool, settings: &Channel, now: Duration) {
+        self.cools_until = Duration::ZERO;
+        if is_probe && let Some(thresholds) = &settings.breaker {
+            self.breaker.settled(Verdict::Good, is_probe, now, thresholds);
+        }
+    }
+
+    /// An attempt has ended.
     pub fn settled(&mut self, verdict: Verdict, is_probe: bool, settings: &Channel, now: Duration) {
         if let Some(thresholds) = &settings.breaker {
             self.breaker.settled(verdict, is_probe, now, thresholds);

@@ -36,19 +36,20 @@ impl RetryBudget {
         }
     }
 
-    /// Counts a retry if there is budget for it, and tells whether there is.
-    pub fn try_retry(&mut self, now: Duration) -> bool {
+    /// Whether there is budget for a retry.
+    pub fn has_retry(&self, now: Duration) -> bool {
         let recent = self.seconds.iter().filter(|attempts| attempts.second + SECONDS > now.as_secs());
         let (first, retries) = recent.fold((0_u32, 0_u32), |(first, retries), attempts| {
             (first.saturating_add(attempts.first), retries.saturating_add(attempts.retries))
         });
-        if retries >= FREE_RETRIES.saturating_add(first / FIRST_ATTEMPTS_PER_RETRY) {
-            return false;
-        }
+        retries < FREE_RETRIES.saturating_add(first / FIRST_ATTEMPTS_PER_RETRY)
+    }
+
+    /// Counts a retry.
+    pub fn retry(&mut self, now: Duration) {
         if let Some(attempts) = self.at(now) {
             attempts.retries = attempts.retries.saturating_add(1);
         }
-        true
     }
 
     /// The attempts of this second.
@@ -73,8 +74,16 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn try_retry(budget: &mut RetryBudget, now: Duration) -> bool {
+        let has_retry = budget.has_retry(now);
+        if has_retry {
+            budget.retry(now);
+        }
+        has_retry
+    }
+
     fn retries(budget: &mut RetryBudget, now: Duration) -> usize {
-        (0..10_000).take_while(|_| budget.try_retry(now)).count()
+        (0..10_000).take_while(|_| try_retry(budget, now)).count()
     }
 
     #[test]
@@ -111,7 +120,7 @@ mod tests {
         for millisecond in 0..100_000 {
             let now = Duration::from_millis(millisecond);
             budget.first_attempt(now);
-            retried += usize::from(budget.try_retry(now));
+            retried += usize::from(try_retry(&mut budget, now));
         }
         assert!((20_000..=21_000).contains(&retried), "{retried} of 100000");
     }
@@ -124,7 +133,7 @@ mod tests {
             for (pause, first, retries) in pauses {
                 now += pause;
                 (0..first).for_each(|_| budget.first_attempt(at(now)));
-                let retries = (0..retries).filter(|_| budget.try_retry(at(now))).count();
+                let retries = (0..retries).filter(|_| try_retry(&mut budget, at(now))).count();
                 log.push((now, first, retries.try_into().unwrap()));
                 let recent = || log.iter().filter(|(second, ..)| second + SECONDS > now);
                 let (first, retries): (u32, u32) = (recent().map(|at| at.1).sum(), recent().map(|at| at.2).sum());

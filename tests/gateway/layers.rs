@@ -30,7 +30,7 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("dashmap", &["actors"]),
     ("tokio", &["actors", "upstream", "relay", "app.rs", "cli", "main.rs"]),
     ("actix_web", &["http", "relay", "upstream/attempt.rs", "app.rs", "cli", "main.rs"]),
-    ("std::net", &["http", "relay", "upstream", "app.rs", "cli", "main.rs"]),
+    ("std::net", &["http", "relay", "upstream", "config/proxies.rs", "app.rs", "cli", "main.rs"]),
     ("uuid", &["http", "cli"]),
 ];
 

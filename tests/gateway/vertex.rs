@@ -305,6 +305,16 @@ async fn the_regions_take_turns() {
 }
 
 #[actix_web::test]
+async fn the_region_of_each_attempt_is_written() {
+    let (tokens, api) = (tokens().await, api_failing_in("a", 429).await);
+    let gateway = Setup::new([vertex(&tokens, &api, &["a", "b"])]).with_database().start().await;
+    assert_eq!(gateway.ask(&hello()).await.status, 200);
+    let rows = "SELECT region || ' ' || outcome AS line FROM channel_stats ORDER BY id";
+    assert_eq!(gateway.query(rows).await, ["a rate_limit_exceeded", "b ok"]);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn a_model_without_configured_regions_has_those_of_its_family() {
     let (tokens, api) = (tokens().await, FakeUpstream::in_turn([message()]).await);
     let mut provider = vertex(&tokens, &api, &[]);

@@ -16,6 +16,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Received {
     pub body: Bytes,
     /// Which connection it came over, counted from 0 in the order they were opened.
     pub connection: usize,
+    /// When it was whole.
+    pub at: Instant,
 }
 
 impl Received {
@@ -302,5 +305,6 @@ async fn receive<R: tokio::io::AsyncRead + Unpin>(inbox: &mut Inbox<R>, connecti
         headers: head.headers,
         body,
         connection,
+        at: Instant::now(),
     })
 }
