@@ -43,7 +43,8 @@ impl Relay {
                     lease.settle(Outcome::Succeeded);
                     return if is_flagged { Err(Failure::new(FailureKind::Flagged, FLAGGED)) } else { Ok(()) };
                 }
-                Err(failure) => reasons.push(format!("{model}: {}", failure.message)),
+                // The code alone: the message may repeat the prompt.
+                Err(failure) => reasons.push(format!("{model}: {}", failure.kind.public().code)),
             }
         }
         log::error!("request {}: its prompt cannot be moderated: {}", account.request_id(), reasons.join("; "));

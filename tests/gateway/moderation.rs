@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, CHAT, FakeUpstream, KEY, Received, Reply, Request, Setup, channel, gateway::eventually, hello,
-    hello_streamed, with,
+    hello_streamed, logs, with,
 };
 
 const SENTENCE: &str = "Content did not pass the moral check, please modify and try again.";
@@ -139,6 +139,25 @@ async fn without_a_judgement_nothing_is_sent_on_unless_that_is_wanted() {
             gateway.stop().await;
         }
     }
+}
+
+#[actix_web::test]
+async fn why_a_prompt_cannot_be_moderated_is_logged_without_the_prompt() {
+    let upstream = FakeUpstream::answering(|request| {
+        let echo = request.json()["input"].as_str().map(|text| format!("invalid input: {text}"));
+        Reply::error(400, &echo.expect("a text"))
+    })
+    .await;
+    let gateway = setup(&upstream, json!({})).start().await;
+    let prompt = "what nobody else may read";
+    let answer = gateway.ask(&saying(prompt)).await;
+    assert_eq!(answer.status, 503);
+    let id = answer.header("x-request-id").expect("the name of the request");
+    let lines: Vec<String> = logs::lines().into_iter().filter(|line| line.contains(id)).collect();
+    let why = "omni-moderation-latest: upstream_rejected; text-moderation-latest: upstream_rejected";
+    assert!(lines.iter().any(|line| line.ends_with(why)), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains(prompt)), "{lines:#?}");
+    gateway.stop().await;
 }
 
 #[actix_web::test]
