@@ -14,7 +14,7 @@ use actix_web::{App, HttpServer, web};
 
 use crate::actors::{Control, StatsQueue};
 use crate::config::Config;
-use crate::http::{Edge, Gateway, configure};
+use crate::http::{Edge, Gateway, Reports, configure};
 use crate::relay::Relay;
 use crate::upstream;
 
@@ -63,12 +63,13 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
         control.run_on(arbiter.handle());
     }
     let stats_arbiter = Arbiter::new();
+    let reports = Reports::of(settings.database.clone());
     let stats = match settings.database {
-        Some(path) => StatsQueue::start(path, &stats_arbiter.handle()),
+        Some(path) => StatsQueue::start(path, Arc::clone(&control), &stats_arbiter.handle()),
         None => StatsQueue::disabled(),
     };
     let relay = Relay { control: Arc::clone(&control), stats: stats.clone() };
-    let gateway = web::Data::new(Gateway { relay });
+    let gateway = web::Data::new(Gateway { relay, reports });
 
     let worker_control = Arc::clone(&control);
     let app = move || {

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
 use uni_api::cli::environment::Environment;
-use uni_api::cli::{CANNOT_START, check, demo, explain, health, serve};
+use uni_api::cli::{CANNOT_START, check, demo, explain, health, serve, stats};
 
 /// Many LLM providers behind one OpenAI-compatible API.
 #[derive(Parser)]
@@ -46,6 +47,15 @@ enum Command {
         /// End after the first answer instead of serving on; fail unless it was whole.
         #[arg(long)]
         once: bool,
+    },
+    /// Show what happened, from the database file, whether the gateway runs or not.
+    Stats {
+        /// How many hours back, up to 720.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=720))]
+        hours: u16,
+        /// Print the document of /stats instead of tables.
+        #[arg(long)]
+        json: bool,
     },
     /// Ask the gateway on this machine whether it serves; for health checks of containers.
     Health,
@@ -88,6 +98,11 @@ fn run(command: Command) -> Outcome<u8> {
         Command::Demo { once } => {
             let options = demo::Options { once, ..demo::Options::default() };
             Ok(demo::run(&options, &mut std::io::stdout().lock())?)
+        }
+        Command::Stats { hours, json } => {
+            let database = Environment::read_database(serve::variable);
+            let question = stats::Question { database: database.as_deref(), hours, json };
+            printed(|out| Ok(stats::run(&question, SystemTime::now(), out)?))
         }
         Command::Health => Ok(health::run(&environment()?)),
     }

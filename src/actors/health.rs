@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use crate::config::ChannelId;
@@ -19,6 +21,16 @@ pub struct ChannelHealth {
     succeeded: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
+    resting: ArcSwap<Vec<Resting>>,
+}
+
+/// A model that is left alone, as its breaker is open or it cools down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resting {
+    /// Its name at the upstream.
+    pub model: Arc<str>,
+    /// Until when, as [`Control::now`](super::Control::now) counts.
+    pub until: Duration,
 }
 
 impl ChannelHealth {
@@ -34,6 +46,18 @@ impl ChannelHealth {
             Outcome::Failed(_) | Outcome::Cancelled => &self.cancelled,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn rest(&self, resting: Vec<Resting>) {
+        self.resting.store(Arc::new(resting));
+    }
+
+    /// The models that rest at this time, those that rest longest first.
+    pub fn resting(&self, now: Duration) -> Vec<Resting> {
+        let resting = self.resting.load();
+        let mut resting: Vec<Resting> = resting.iter().filter(|model| model.until > now).cloned().collect();
+        resting.sort_by(|one, other| (other.until, &one.model).cmp(&(one.until, &other.model)));
+        resting
     }
 
     /// Attempts that are under way.

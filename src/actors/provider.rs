@@ -15,7 +15,7 @@ use crate::upstream::{InvalidTarget, Target, fetch_token, list_models};
 
 use super::control::Control;
 use super::google::Google;
-use super::health::ChannelHealth;
+use super::health::{ChannelHealth, Resting};
 use super::keys::Keys;
 use super::lease::{Lease, Line, Outcome, Settle};
 use super::messages::{Crash, Decision, Discovered, Dispatch, Retire, Ticket, TokenArrived};
@@ -85,6 +85,8 @@ impl ProviderActor {
             }
             _ => None,
         };
+        // What rested for an actor that is gone.
+        health.rest(Vec::new());
         let (sender, settled) = unbounded_channel();
         let line = Arc::new(Line { channel, settled: sender });
         Ok(Self {
@@ -217,22 +219,34 @@ impl ProviderActor {
             self.conditions.entry(Arc::clone(&settle.model)).or_default();
         }
         let Some(condition) = self.conditions.get_mut(&settle.model) else { return };
-        let rested = condition.rests_until(now).is_some();
+        let rested = condition.rests_until(now);
         match settle.outcome {
             Outcome::Begun => condition.begun(settle.is_probe, channel, now),
             _ => condition.settled(verdict, settle.is_probe, channel, now),
         }
-        match (rested, condition.rests_until(now)) {
-            (false, Some(until)) => {
+        let rests = condition.rests_until(now);
+        match (rested, rests) {
+            (None, Some(until)) => {
                 let seconds = until.saturating_sub(now).as_secs_f64();
                 log::warn!("channel {}: {:?} keeps failing and rests for {seconds:.1} s", channel.name, settle.model);
             }
-            (true, None) => log::info!("channel {}: {:?} answers again", channel.name, settle.model),
+            (Some(_), None) => log::info!("channel {}: {:?} answers again", channel.name, settle.model),
             _ => {}
         }
         if condition.is_clear(now) {
             self.conditions.remove(&settle.model);
         }
+        if rests != rested {
+            self.tell_resting(now);
+        }
+    }
+
+    /// Puts the models that rest on the health board.
+    fn tell_resting(&self, now: Duration) {
+        let resting = self.conditions.iter().filter_map(|(model, condition)| {
+            condition.rests_until(now).map(|until| Resting { model: Arc::clone(model), until })
+        });
+        self.health.rest(resting.collect());
     }
 
     /// Asks for the list of models in a task of its own; the answer comes back as a message.

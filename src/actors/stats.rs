@@ -1,189 +1,133 @@
-//! The writer of statistics, on a thread of its own.
+//! The way of statistics from the workers to the file: a bounded queue, and a writer on a thread of
+//! its own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod complaints;
+mod writer;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use actix::{
-    Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Supervised, Supervisor,
-};
+use actix::{Addr, ArbiterHandle, Supervisor};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::stats::{RequestRow, Store, StoreError};
+use crate::config::StatsSettings;
+use crate::stats::RequestRow;
 
-/// Rows wait at most this long before they are written.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
-/// As many rows are written in one transaction: a multiple of the rows of one statement.
-const BATCH: usize = 512;
+use super::control::Control;
+use writer::Flush;
+pub use writer::StatsActor;
+
 /// As many rows can wait while the database is locked; further ones are dropped and counted. Half a
-/// minute of 1,000 requests a second, and at most some 100 MB of text.
+/// minute of 1,000 requests a second.
 const CAPACITY: usize = 32_768;
-/// While nothing can be written, the log says so this often.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
-/// The pause before the database is opened again after it could not be.
-const REOPEN_PAUSE: Duration = Duration::from_secs(5);
+/// As much text can wait with them, in bytes: prompts that are kept whole may be long.
+const TEXT_CAPACITY: usize = 128 << 20;
 
-/// The workers' end of the queue. Never waits and wakes nobody: the actor comes to look.
+/// The workers' end of the queue. Never waits and wakes nobody: the writer comes to look. Shared by
+/// all clones, as each account has one.
 #[derive(Clone)]
-pub struct StatsQueue {
-    rows: Option<mpsc::Sender<RequestRow>>,
-    dropped: Arc<AtomicU64>,
-    /// Shared: each account has a queue, and cloning an address allocates.
-    writer: Option<Arc<Addr<StatsActor>>>,
+pub struct StatsQueue(Option<Arc<Line>>);
+
+struct Line {
+    rows: mpsc::Sender<RequestRow>,
+    counts: Arc<Counts>,
+    writer: Addr<StatsActor>,
+    control: Arc<Control>,
+}
+
+/// What is told of rows on their way.
+#[derive(Default)]
+struct Counts {
+    /// Rows that are not written yet.
+    queued: AtomicUsize,
+    /// Their text, in bytes.
+    text_bytes: AtomicUsize,
+    /// Rows that were never written.
+    dropped: AtomicU64,
+}
+
+impl Counts {
+    /// Takes a row into account, if there is room for its text.
+    fn enter(&self, row: &RequestRow) -> bool {
+        let bytes = text_bytes(row);
+        if self.text_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > TEXT_CAPACITY {
+            self.text_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn leave(&self, rows: &[RequestRow]) {
+        self.text_bytes.fetch_sub(rows.iter().map(text_bytes).sum(), Ordering::Relaxed);
+        self.queued.fetch_sub(rows.len(), Ordering::Relaxed);
+    }
+
+    fn drop_rows(&self, rows: usize) {
+        self.dropped.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+fn text_bytes(row: &RequestRow) -> usize {
+    row.text.as_ref().map_or(0, |text| text.len())
 }
 
 impl StatsQueue {
     /// A queue that forgets: statistics are switched off.
     pub fn disabled() -> Self {
-        Self { rows: None, dropped: Arc::default(), writer: None }
+        Self(None)
     }
 
     /// Starts the writer of this file on its arbiter.
-    pub fn start(path: PathBuf, arbiter: &ArbiterHandle) -> Self {
+    pub fn start(path: PathBuf, control: Arc<Control>, arbiter: &ArbiterHandle) -> Self {
         let (rows, waiting) = mpsc::channel(CAPACITY);
-        let dropped = Arc::<AtomicU64>::default();
-        let counter = Arc::clone(&dropped);
-        let writer = Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting, counter));
-        Self { rows: Some(rows), dropped, writer: Some(Arc::new(writer)) }
+        let counts = Arc::<Counts>::default();
+        let (its_counts, its_control) = (Arc::clone(&counts), Arc::clone(&control));
+        let writer = Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting, its_counts, its_control));
+        Self(Some(Arc::new(Line { rows, counts, writer, control })))
+    }
+
+    /// What is to be kept; `None` when statistics are switched off.
+    pub fn settings(&self) -> Option<StatsSettings> {
+        self.0.as_ref().map(|line| line.control.config().stats)
     }
 
     /// Whether rows go anywhere.
     pub fn is_enabled(&self) -> bool {
-        self.rows.is_some()
+        self.0.is_some()
     }
 
     /// Hands over a row; drops and counts it when the queue is full.
     pub fn push(&self, row: RequestRow) {
-        if let Some(rows) = &self.rows
-            && rows.try_send(row).is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let Some(Line { rows, counts, .. }) = self.0.as_deref() else { return };
+        if !counts.enter(&row) {
+            return counts.drop_rows(1);
+        }
+        if let Err(mpsc::error::TrySendError::Full(row) | mpsc::error::TrySendError::Closed(row)) = rows.try_send(row) {
+            counts.leave(std::slice::from_ref(&row));
+            counts.drop_rows(1);
         }
     }
 
     /// How many rows were dropped since the start.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.0.as_ref().map_or(0, |line| line.counts.dropped.load(Ordering::Relaxed))
     }
 
-    /// Waits until everything that was pushed is written.
+    /// How many rows are still to be written.
+    pub fn queued(&self) -> usize {
+        self.0.as_ref().map_or(0, |line| line.counts.queued.load(Ordering::Relaxed))
+    }
+
+    /// Waits until everything that was pushed is written. A database that is locked is waited for, up
+    /// to half a minute; one that cannot be written to is not.
     pub async fn flush(&self) {
-        if let Some(writer) = &self.writer {
+        if let Some(line) = &self.0 {
             let (done, is_done) = oneshot::channel();
-            writer.do_send(Flush(done));
+            line.writer.do_send(Flush(done));
             // No answer means that the writer is gone, and then nothing will be written.
             let _ = is_done.await;
         }
-    }
-}
-
-/// Writes everything that waits, then says so.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Flush(oneshot::Sender<()>);
-
-/// Takes rows from the queue every 250 ms and writes them in batches.
-pub struct StatsActor {
-    path: PathBuf,
-    waiting: mpsc::Receiver<RequestRow>,
-    store: Option<Store>,
-    /// Taken from the queue, not yet written.
-    batch: Vec<RequestRow>,
-    dropped: Arc<AtomicU64>,
-    /// How many dropped rows the log has told of.
-    told_dropped: u64,
-    /// When the log last told that rows cannot be written.
-    told_waiting: Option<Instant>,
-}
-
-impl StatsActor {
-    fn new(path: PathBuf, waiting: mpsc::Receiver<RequestRow>, dropped: Arc<AtomicU64>) -> Self {
-        Self { path, waiting, store: None, batch: Vec::new(), dropped, told_dropped: 0, told_waiting: None }
-    }
-
-    /// Opens the database unless it is open; tries again later if it cannot be opened.
-    fn open(&mut self, context: &mut Context<Self>) {
-        if self.store.is_some() {
-            return;
-        }
-        match Store::open(&self.path) {
-            Ok(store) => self.store = Some(store),
-            Err(error) => {
-                log::error!("statistics are not written, next try in {} s: {error}", REOPEN_PAUSE.as_secs());
-                context.run_later(REOPEN_PAUSE, Self::open);
-            }
-        }
-    }
-
-    fn write_waiting(&mut self) -> Result<(), StoreError> {
-        let Some(store) = &mut self.store else { return Ok(()) };
-        loop {
-            while self.batch.len() < BATCH
-                && let Ok(row) = self.waiting.try_recv()
-            {
-                self.batch.push(row);
-            }
-            if self.batch.is_empty() {
-                return Ok(());
-            }
-            store.write(&self.batch)?;
-            self.batch.clear();
-        }
-    }
-
-    fn tell_waiting(&mut self, error: &StoreError, now: Instant) {
-        if self.told_waiting.is_none_or(|told| now.duration_since(told) >= COMPLAINT_INTERVAL) {
-            self.told_waiting = Some(now);
-            log::warn!("statistics wait to be written: {error}");
-        }
-    }
-
-    fn tell_dropped(&mut self) {
-        let dropped = self.dropped.load(Ordering::Relaxed);
-        if dropped > self.told_dropped {
-            log::warn!("{dropped} rows of statistics were dropped since the start, as more came than could wait");
-            self.told_dropped = dropped;
-        }
-    }
-
-    fn flush(&mut self, context: &mut Context<Self>) {
-        match catch_unwind(AssertUnwindSafe(|| self.write_waiting())) {
-            Ok(Ok(())) => self.tell_dropped(),
-            // The batch stays and is tried again; the queue behind it bounds the memory.
-            Ok(Err(error)) => self.tell_waiting(&error, Instant::now()),
-            Err(_) => {
-                log::error!("the statistics writer panicked and is restarted");
-                self.batch.clear();
-                self.store = None;
-                context.stop();
-            }
-        }
-    }
-}
-
-impl Actor for StatsActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, context: &mut Context<Self>) {
-        self.open(context);
-        context.run_interval(FLUSH_INTERVAL, Self::flush);
-    }
-}
-
-impl Supervised for StatsActor {
-    fn restarting(&mut self, context: &mut Context<Self>) {
-        context.wait(actix::fut::wrap_future(actix::clock::sleep(FLUSH_INTERVAL)));
-    }
-}
-
-impl Handler<Flush> for StatsActor {
-    type Result = ();
-
-    fn handle(&mut self, Flush(done): Flush, context: &mut Context<Self>) {
-        self.flush(context);
-        // Nobody may be waiting any more.
-        let _ = done.send(());
     }
 }

@@ -40,6 +40,8 @@ pub enum Next {
 pub enum FailureKind {
     /// No client key, or one that is not configured.
     Unauthorized,
+    /// The client key may not do this.
+    PermissionDenied,
     /// No channel offers the model to this client key.
     ModelNotFound,
     /// The body is not what the endpoint takes.
@@ -54,6 +56,8 @@ pub enum FailureKind {
     RequestTimeout,
     /// A bug of the gateway.
     Internal,
+    /// The database of the statistics cannot be read.
+    StatsUnreadable,
     /// Nothing is left that could be tried.
     Unavailable,
     /// The time that the request may take in all is over.
@@ -122,6 +126,7 @@ impl FailureKind {
     pub fn public(self) -> Public {
         let (status, error_type, code) = match self {
             Self::Unauthorized => (401, "authentication_error", "invalid_api_key"),
+            Self::PermissionDenied => (403, "permission_error", "permission_denied"),
             Self::ModelNotFound => (404, "invalid_request_error", "model_not_found"),
             Self::InvalidRequest => (400, "invalid_request_error", "invalid_request"),
             Self::BodyTooLarge => (413, "invalid_request_error", "request_too_large"),
@@ -129,6 +134,7 @@ impl FailureKind {
             Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
             Self::RequestTimeout => (408, "invalid_request_error", "request_timeout"),
             Self::Internal => (500, "server_error", "internal_error"),
+            Self::StatsUnreadable => (503, "server_error", "statistics_unavailable"),
             Self::Unavailable => (503, "server_error", "no_channel_available"),
             Self::DeadlinePassed => (504, "upstream_error", "deadline_passed"),
             Self::LimitReached => (429, "rate_limit_error", "rate_limit_exceeded"),
@@ -162,6 +168,7 @@ impl FailureKind {
     pub fn origin(self) -> Origin {
         match self {
             Self::Unauthorized
+            | Self::PermissionDenied
             | Self::ModelNotFound
             | Self::InvalidRequest
             | Self::BodyTooLarge
@@ -172,7 +179,7 @@ impl FailureKind {
             | Self::Flagged
             | Self::Untranslatable
             | Self::MediaUnavailable => Origin::Client,
-            Self::Internal | Self::Unavailable | Self::ModerationUnavailable => Origin::Gateway,
+            Self::Internal | Self::StatsUnreadable | Self::Unavailable | Self::ModerationUnavailable => Origin::Gateway,
             _ => Origin::Upstream,
         }
     }

@@ -55,6 +55,11 @@ impl Environment {
         Ok(Self { listen: listen.collect(), patience: patience(get("TIMEOUT"))?, database: database(&get) })
     }
 
+    /// Reads the variables of the database alone.
+    pub fn read_database(get: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        database(&|name| get(name).filter(|value| !value.trim().is_empty()))
+    }
+
     /// Reads `TIMEOUT` alone.
     ///
     /// # Errors

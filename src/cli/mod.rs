@@ -1,4 +1,4 @@
-//! The subcommands: `serve` (the default), `check`, `explain`, `demo` and `health`.
+//! The subcommands: `serve` (the default), `check`, `explain`, `demo`, `health` and `stats`.
 
 pub mod check;
 pub mod demo;
@@ -6,6 +6,7 @@ pub mod environment;
 pub mod explain;
 pub mod health;
 pub mod serve;
+pub mod stats;
 
 /// Exit code of what cannot start: a configuration or an environment that is wrong.
 pub const CANNOT_START: u8 = 2;

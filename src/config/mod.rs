@@ -26,6 +26,7 @@ mod seconds;
 pub mod secret;
 mod service_account;
 pub mod source;
+mod stats;
 mod succession;
 mod suggest;
 pub mod table;
@@ -45,5 +46,6 @@ pub use resolved::{
 pub use secret::{Fingerprint, Secret};
 pub use service_account::{ServiceAccount, SigningKey};
 pub use source::{Source, SourceError, find_source, read_file};
+pub use stats::StatsSettings;
 pub use suggest::{did_you_mean, shown};
 pub use table::{aligned, rule_name, table};

@@ -12,6 +12,7 @@ use super::proxies::{self, TrustedProxies};
 use super::rate::RateLimit;
 use super::raw::{BREAKER, PREFERENCES, RawBreaker, RawPreferences};
 use super::resolved::{Breaker, MediaFetch};
+use super::stats::{self, StatsSettings};
 use super::suggest::choice;
 use super::typed::{Flag, Text, Typed, kind};
 
@@ -24,6 +25,7 @@ pub(super) struct Preferences {
     pub rate_limit: ByModel<RateLimit>,
     pub deadline: Option<Duration>,
     pub passes_unmoderated: bool,
+    pub stats: StatsSettings,
     pub trusted_proxies: TrustedProxies,
     pub for_channels: ForChannels,
 }
@@ -53,6 +55,7 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
         passes_unmoderated: or_else("prompts that cannot be moderated are refused", report, |report| {
             passes_unmoderated(raw.moderation_on_error, place, report)
         }),
+        stats: stats::resolve(&raw.stats, place, report),
         trusted_proxies: or_else("it is not trusted", report, |report| {
             proxies::resolve(raw.trusted_proxies, place, report)
         }),
@@ -70,7 +73,7 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
 }
 
 /// Reads a setting whose mistakes have this consequence.
-fn or_else<T>(consequence: &str, report: &mut Report, read: impl FnOnce(&mut Report) -> T) -> T {
+pub(super) fn or_else<T>(consequence: &str, report: &mut Report, read: impl FnOnce(&mut Report) -> T) -> T {
     let mark = report.mark();
     let value = read(report);
     report.conclude(mark, consequence);

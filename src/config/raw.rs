@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::by_model::ByModel;
 use super::rate::RateLimit;
 use super::seconds::{PositiveSeconds, Seconds};
+use super::stats::{RetentionDays, TextChars};
 use super::typed::{ByteSize, Flag, FlagOrCount, Pairs, PositiveCount, Text, Texts, Typed};
 
 /// Keys that are not fields of their structure: unknown ones, and those that have no effect yet.
@@ -50,6 +51,23 @@ pub struct RawPreferences {
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
     pub breaker: Value,
+    /// A mapping: see [`RawStats`].
+    pub stats: Value,
+    /// Everything else.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+/// `stats`: what the statistics keep, and for how long.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawStats {
+    /// How keys are stored: `masked` or `full`.
+    pub store_api_keys: Typed<Text>,
+    /// How much of the last user message is stored: `full`, `off`, or a number of characters.
+    pub text: Typed<TextChars>,
+    /// After how many days rows are deleted, or `off`.
+    pub retention_days: Typed<RetentionDays>,
     /// Everything else.
     #[serde(flatten)]
     pub others: Others,
@@ -215,6 +233,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "model_timeout",
         "cooldown_period",
         "breaker",
+        "stats",
     ],
     without_effect: &["timeout_policy", "keepalive_interval", "error_triggers", "proxy", "model_price"],
     synonyms: &[
@@ -228,6 +247,25 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         ("timeout", "model_timeout"),
         ("cooldown", "cooldown_period"),
         ("circuit_breaker", "breaker"),
+        ("statistics", "stats"),
+        ("database", "stats"),
+    ],
+};
+
+/// Keys of `stats`.
+pub const STATS: Vocabulary = Vocabulary {
+    used: &["store_api_keys", "text", "retention_days"],
+    without_effect: &[],
+    synonyms: &[
+        ("keys", "store_api_keys"),
+        ("api_keys", "store_api_keys"),
+        ("store_keys", "store_api_keys"),
+        ("store_text", "text"),
+        ("prompt", "text"),
+        ("prompts", "text"),
+        ("retention", "retention_days"),
+        ("days", "retention_days"),
+        ("keep_days", "retention_days"),
     ],
 };
 
@@ -392,13 +430,15 @@ mod tests {
         assert_eq!(others(&PROVIDER, |raw: RawProvider| raw.others), [""; 0]);
         assert_eq!(others(&PROVIDER_PREFERENCES, |raw: RawProviderPreferences| raw.others), [""; 0]);
         assert_eq!(others(&BREAKER, |raw: RawBreaker| raw.others), [""; 0]);
+        assert_eq!(others(&STATS, |raw: RawStats| raw.others), [""; 0]);
         assert_eq!(others(&API_KEY, |raw: RawApiKey| raw.others), [""; 0]);
         assert_eq!(others(&API_KEY_PREFERENCES, |raw: RawApiKeyPreferences| raw.others), [""; 0]);
     }
 
     #[test]
     fn synonyms_mean_known_keys() {
-        let all = [&TOP, &PREFERENCES, &PROVIDER, &PROVIDER_PREFERENCES, &BREAKER, &API_KEY, &API_KEY_PREFERENCES];
+        let all =
+            [&TOP, &PREFERENCES, &PROVIDER, &PROVIDER_PREFERENCES, &BREAKER, &STATS, &API_KEY, &API_KEY_PREFERENCES];
         for words in all {
             for (synonym, meant) in words.synonyms {
                 assert!(words.used.contains(meant) || words.without_effect.contains(meant), "{synonym}");

@@ -84,6 +84,7 @@ pub(super) fn resolve(
         deadline: preferences.deadline,
         measures_prompts,
         passes_unmoderated: preferences.passes_unmoderated,
+        stats: preferences.stats,
         trusted_proxies: preferences.trusted_proxies,
     })
 }

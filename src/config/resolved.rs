@@ -14,6 +14,7 @@ use super::proxies::TrustedProxies;
 use super::rate::RateLimit;
 use super::secret::{Fingerprint, Secret};
 use super::service_account::ServiceAccount;
+use super::stats::StatsSettings;
 
 /// The models that judge prompts, in the order in which they are asked.
 pub const MODERATION_MODELS: [&str; 2] = ["omni-moderation-latest", "text-moderation-latest"];
@@ -39,6 +40,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
+    /// `stats`: what the statistics keep.
+    pub stats: StatsSettings,
     /// The id of the next channel that none of its predecessors had.
     pub(super) next_channel: usize,
     /// The same for client keys.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ring::digest;
 
 /// An upstream or client key. Has no `Debug`, `Display` or `Serialize`: the only ways out are
-/// [`Secret::expose`], for the wire, and [`Secret::masked`], for people.
+/// [`Secret::expose`] and [`Secret::exposed`], for the wire and for statistics that are told so, and
+/// [`Secret::masked`], for people.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -18,6 +19,11 @@ impl Secret {
     /// The key itself. Only for building a request to the upstream that owns it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The key itself, shared: for statistics that were told to keep it, and never for a log.
+    pub fn exposed(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// `sk-ab…yz`: enough to tell two keys apart, too little to use one.

@@ -24,6 +24,19 @@ pub fn client<'a>(keys: &'a ClientKeys, headers: &HeaderMap) -> Result<&'a Arc<C
     }
 }
 
+/// The client key of a request that only admins may make.
+///
+/// # Errors
+///
+/// As of [`client`], and `PermissionDenied`.
+pub fn admin<'a>(keys: &'a ClientKeys, headers: &HeaderMap) -> Result<&'a Arc<ClientKey>, Failure> {
+    let client = client(keys, headers)?;
+    if client.is_admin {
+        return Ok(client);
+    }
+    Err(Failure::new(FailureKind::PermissionDenied, "Permission denied; use a key with role: admin"))
+}
+
 fn credential(headers: &HeaderMap) -> Option<&[u8]> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;

@@ -15,9 +15,6 @@ use super::edge::new_request_id;
 use super::reply::response;
 use super::{Gateway, auth, body};
 
-/// As much of the last user text is kept in the statistics, in characters.
-const STATS_TEXT_CHARS: usize = 2000;
-
 /// Answers a chat request, streamed or not.
 pub async fn completions(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
     let request_id: Arc<str> = new_request_id().into();
@@ -45,7 +42,7 @@ async fn read(
     let client = auth::client(&config.client_keys, request.headers())?;
     account.client(client);
     let body = body::read(payload, request.headers(), config.max_request_body_bytes).await?;
-    let text_chars = if gateway.relay.stats.is_enabled() { STATS_TEXT_CHARS } else { 0 };
+    let text_chars = gateway.relay.stats.settings().map_or(0, |settings| settings.text_chars);
     let mut chat = ChatRequest::parse(body, text_chars)?;
     account.asks(&chat.model, chat.stream, chat.last_user_text.take());
     let asked = Asked {

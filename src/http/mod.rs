@@ -8,10 +8,14 @@ mod edge;
 mod errors;
 mod health;
 mod models;
+mod page;
 mod reply;
+mod reports;
 mod routes;
+mod stats;
 
 pub use edge::Edge;
+pub use reports::Reports;
 pub use routes::configure;
 
 use std::sync::Arc;
@@ -23,6 +27,8 @@ use crate::relay::Relay;
 pub struct Gateway {
     /// The way to the upstreams.
     pub relay: Relay,
+    /// What the database of the statistics says.
+    pub reports: Reports,
 }
 
 impl Gateway {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::{Lease, StatsQueue};
 use crate::canon::{Failure, FailureKind, Usage};
-use crate::config::ClientKey;
+use crate::config::{ClientKey, Secret};
 use crate::stats::{AttemptRow, RequestRow};
 
 /// The outcome of an attempt that was answered.
@@ -26,12 +26,16 @@ pub struct Account {
     request_id: Arc<str>,
     started: Instant,
     row: Option<RequestRow>,
+    /// Whether keys go into rows as they are. Never into the log.
+    keeps_whole_keys: bool,
     attempts: Vec<Trial>,
 }
 
 /// One attempt.
 struct Trial {
     row: AttemptRow,
+    /// Its key as it may be shown.
+    key: Option<Arc<str>>,
     started: Instant,
     /// The status of a failure.
     status: Option<u16>,
@@ -40,7 +44,8 @@ struct Trial {
 impl Account {
     /// Opens the account of a request that has just come in.
     pub fn open(stats: StatsQueue, request_id: Arc<str>, endpoint: &'static str, client_ip: Option<IpAddr>) -> Self {
-        let row = stats.is_enabled().then(|| RequestRow {
+        let settings = stats.settings();
+        let row = settings.map(|_| RequestRow {
             request_id: Arc::clone(&request_id),
             endpoint,
             client_ip: client_ip.map(|ip| ip.to_string().into()),
@@ -58,7 +63,8 @@ impl Account {
             timestamp: SystemTime::now(),
             attempts: Vec::new(),
         });
-        Self { row, stats, request_id, started: Instant::now(), attempts: Vec::new() }
+        let keeps_whole_keys = settings.is_some_and(|settings| settings.keeps_whole_keys);
+        Self { row, stats, request_id, started: Instant::now(), keeps_whole_keys, attempts: Vec::new() }
     }
 
     /// The `x-request-id` of the answer.
@@ -69,7 +75,8 @@ impl Account {
     /// The client is known.
     pub fn client(&mut self, client: &ClientKey) {
         if let Some(row) = &mut self.row {
-            row.api_key = Some(Arc::clone(&client.label));
+            let is_whole = self.keeps_whole_keys;
+            row.api_key = Some(if is_whole { client.secret.exposed() } else { Arc::clone(&client.label) });
         }
     }
 
@@ -92,16 +99,21 @@ impl Account {
 
     /// An attempt at a model begins. Neither succeeded nor failed, it ends undecided: the client left.
     pub fn attempt(&mut self, lease: &Lease, model: &Arc<str>) {
+        let key = lease.key_label().cloned();
+        let whole_key = || lease.channel().keys.get(lease.key()).map(Secret::exposed);
         self.attempts.push(Trial {
             row: AttemptRow {
                 provider: Arc::clone(&lease.channel().name),
-                provider_api_key: lease.key_label().cloned(),
+                provider_api_key: key
+                    .clone()
+                    .and_then(|label| if self.keeps_whole_keys { whole_key() } else { Some(label) }),
                 region: lease.region().cloned(),
                 model: Arc::clone(model),
                 success: None,
                 outcome: CANCELLED,
                 duration: Duration::ZERO,
             },
+            key,
             started: Instant::now(),
             status: None,
         });
@@ -178,11 +190,11 @@ impl Account {
 
     fn end_attempt(&mut self, success: Option<bool>, outcome: &'static str, status: Option<u16>) {
         let number = self.attempts.len();
-        let Some(Trial { row, started, status: noted }) = self.attempts.last_mut() else { return };
+        let Some(Trial { row, key, started, status: noted }) = self.attempts.last_mut() else { return };
         (row.success, row.outcome, row.duration, *noted) = (success, outcome, started.elapsed(), status);
         let level = if success == Some(false) { log::Level::Warn } else { log::Level::Info };
         if log::log_enabled!(level) {
-            let key = row.provider_api_key.iter().map(|key| format!(" key {key}"));
+            let key = key.iter().map(|key| format!(" key {key}"));
             let place: String = key.chain(row.region.iter().map(|region| format!(" region {region}"))).collect();
             let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
             let (id, channel, model, ms) = (&self.request_id, &row.provider, &row.model, row.duration.as_millis());
@@ -194,9 +206,9 @@ impl Account {
 impl Trial {
     /// Puts it into the header with the attempts.
     fn push(&self, header: &mut String) {
-        let Self { row, started, status } = self;
+        let Self { row, key, started, status } = self;
         push_token(header, &row.provider);
-        for (name, value) in [("key", &row.provider_api_key), ("region", &row.region)] {
+        for (name, value) in [("key", key), ("region", &row.region)] {
             if let Some(value) = value {
                 header.push(';');
                 header.push_str(name);

@@ -22,7 +22,7 @@ pub struct RequestRow {
     pub provider: Option<Arc<str>>,
     /// The alias that the client asked for.
     pub model: Option<Arc<str>>,
-    /// The client's key, masked with a short hash.
+    /// The client's key as it is to be stored.
     pub api_key: Option<Arc<str>>,
     /// Whether the client got a whole answer; `None` when it left before that was decided.
     pub success: Option<bool>,
@@ -47,7 +47,7 @@ pub struct RequestRow {
 pub struct AttemptRow {
     /// The channel that was tried.
     pub provider: Arc<str>,
-    /// The upstream's key, masked with a short hash; `None` for a channel without keys.
+    /// The upstream's key as it is to be stored; `None` for a channel without keys.
     pub provider_api_key: Option<Arc<str>>,
     /// The region, for a channel that has regions.
     pub region: Option<Arc<str>>,
@@ -59,4 +59,46 @@ pub struct AttemptRow {
     pub outcome: &'static str,
     /// From its beginning to its end.
     pub duration: Duration,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A request that was answered at once.
+    pub fn row() -> RequestRow {
+        RequestRow {
+            request_id: "id-1".into(),
+            endpoint: "POST /v1/chat/completions",
+            client_ip: Some("127.0.0.1".into()),
+            process_time: Duration::from_millis(1500),
+            first_response_time: None,
+            provider: Some("openai".into()),
+            model: Some("gpt-4o".into()),
+            api_key: Some("sk-ab…yz#00000000".into()),
+            success: Some(true),
+            status: Some(200),
+            is_streamed: false,
+            is_flagged: false,
+            text: Some("hello".into()),
+            usage: Some(Usage {
+                prompt_tokens: Some(3),
+                completion_tokens: Some(4),
+                total_tokens: Some(7),
+                cached_tokens: Some(2),
+                cache_creation_tokens: Some(1),
+                reasoning_tokens: Some(3),
+            }),
+            timestamp: SystemTime::UNIX_EPOCH + Duration::from_secs(86_400),
+            attempts: vec![AttemptRow {
+                provider: "openai".into(),
+                provider_api_key: None,
+                region: None,
+                model: "gpt-4o".into(),
+                success: Some(true),
+                outcome: "ok",
+                duration: Duration::from_millis(20),
+            }],
+        }
+    }
 }

@@ -1,6 +1,13 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    added_up (source) {
+        source -> Text,
+        last_id -> BigInt,
+    }
+}
+
+diesel::table! {
     channel_stats (id) {
         id -> Integer,
         request_id -> Nullable<Text>,
@@ -37,7 +44,21 @@ diesel::table! {
         completion_price -> Nullable<Float>,
         timing_spans -> Nullable<Text>,
         timestamp -> Nullable<Timestamp>,
+        success -> Nullable<Bool>,
+        status -> Nullable<Integer>,
+        attempts -> Nullable<Integer>,
+        is_streamed -> Nullable<Bool>,
+        cached_tokens -> Nullable<Integer>,
+        cache_creation_tokens -> Nullable<Integer>,
+        reasoning_tokens -> Nullable<Integer>,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(channel_stats, request_stats,);
+diesel::table! {
+    stats_sums (period) {
+        period -> Text,
+        tally -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(added_up, channel_stats, request_stats, stats_sums,);

@@ -1,67 +1,11 @@
 //! The program as a user starts it: where its configuration comes from, how it ends.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-
 use diesel::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::Command;
 
-use crate::support::{CHAT, Client, FakeUpstream, KEY, Reply, channel, hello, within_patience};
-
-/// A process of the gateway in a folder of its own.
-struct Program {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-}
-
-impl Program {
-    fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_uni-api"))
-            .current_dir(folder)
-            .env_clear()
-            .envs([("HOST", "127.0.0.1"), ("PORT", "0")])
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, log }
-    }
-
-    /// The next line of the log that contains `text`.
-    async fn says(&mut self, text: &str) -> String {
-        let line = async {
-            loop {
-                let line = self.log.next_line().await.unwrap().unwrap_or_else(|| panic!("never said {text:?}"));
-                if line.contains(text) {
-                    return line;
-                }
-            }
-        };
-        within_patience(text, line).await
-    }
-
-    async fn client(&mut self) -> Client {
-        let line = self.says("listens on http://").await;
-        let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap();
-        Client::new(address.parse::<SocketAddr>().unwrap())
-    }
-
-    async fn ends(&mut self) -> ExitStatus {
-        within_patience("the end of the process", self.child.wait()).await.unwrap()
-    }
-
-    async fn terminate(&mut self) -> ExitStatus {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        self.ends().await
-    }
-}
+use crate::support::{CHAT, FakeUpstream, KEY, Program, Reply, channel, hello};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()

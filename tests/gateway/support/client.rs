@@ -132,6 +132,11 @@ impl Client {
         self.request(Request::get(path).key(key)).await
     }
 
+    /// Whether somebody listens.
+    pub async fn is_listening(&self) -> bool {
+        TcpStream::connect(self.address).await.is_ok()
+    }
+
     /// Sends any request and reads the whole answer. Fails the test when there is none.
     pub async fn request(&self, request: Request) -> Answer {
         self.open(request).await.rest().await

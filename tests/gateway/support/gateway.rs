@@ -12,7 +12,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -124,12 +124,16 @@ impl Setup {
         self
     }
 
+    /// With statistics, in a file that there was before: `make` makes it.
+    pub fn with_database_made_by(self, make: impl FnOnce(&Path)) -> Self {
+        let setup = self.with_database();
+        make(&setup.database.as_ref().expect("the database of this setup").path().join("stats.db"));
+        setup
+    }
+
     /// With statistics that cannot be written: where the file should be is a folder.
     pub fn with_broken_database(self) -> Self {
-        let setup = self.with_database();
-        let folder = setup.database.as_ref().expect("the database of this setup").path();
-        std::fs::create_dir(folder.join("stats.db")).expect("an empty folder");
-        setup
+        self.with_database_made_by(|path| std::fs::create_dir(path).expect("an empty folder"))
     }
 
     pub async fn start(self) -> Gateway {
@@ -243,11 +247,16 @@ impl Gateway {
         health.expect("a channel at this position")
     }
 
+    /// The file with the statistics, whatever is in it.
+    pub fn database_path(&self) -> PathBuf {
+        self.database.as_ref().expect("a setup with a database").path().join("stats.db")
+    }
+
     /// The file with the statistics, when everything that was reported is in it.
     pub async fn database(&self) -> PathBuf {
         self.all_settled().await;
         self.stats.flush().await;
-        self.database.as_ref().expect("a setup with a database").path().join("stats.db")
+        self.database_path()
     }
 
     /// What a query finds in the statistics when everything that was reported is there: its column `line`.
@@ -285,10 +294,16 @@ impl Gateway {
     }
 
     /// Ends a test: nothing may have leaked or got lost.
-    pub async fn stop(mut self) {
-        self.all_settled().await;
+    pub async fn stop(self) {
         self.stats.flush().await;
         assert_eq!(self.stats.dropped(), 0, "statistics rows were lost");
+        self.stop_with_losses().await;
+    }
+
+    /// Ends a test whose statistics were not to be written.
+    pub async fn stop_with_losses(mut self) {
+        self.all_settled().await;
+        self.stats.flush().await;
         if let Some(running) = self.running.take() {
             within_patience("the server to stop", running.stop(false)).await.expect("a server that served well");
         }

@@ -9,6 +9,7 @@ mod client;
 mod fake_upstream;
 pub mod gateway;
 pub mod logs;
+mod program;
 mod reply;
 pub mod wire;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use client::{Answer, Client, Connection, OpenStream, Request};
 pub use fake_upstream::{FakeUpstream, Received, refusing_address};
 pub use gateway::{CHAT, Gateway, KEY, Setup, channel, channel_at, hello, hello_streamed, upstream_key, with};
+pub use program::Program;
 pub use reply::Reply;
 
 /// After this long a wait has failed. No passing test comes near it.

@@ -1,0 +1,74 @@
+//! The gateway as a process of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use super::{Client, within_patience};
+
+/// A process of the gateway in a folder of its own.
+pub struct Program {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Program {
+    pub fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_uni-api")), folder, environment)
+    }
+
+    /// By a command that ends up as the gateway.
+    pub fn start_as(mut command: Command, folder: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = command
+            .current_dir(folder)
+            .env_clear()
+            .envs([("HOST", "127.0.0.1"), ("PORT", "0")])
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// The next line of the log that contains `text`.
+    pub async fn says(&mut self, text: &str) -> String {
+        let line = async {
+            loop {
+                let line = self.log.next_line().await.unwrap().unwrap_or_else(|| panic!("never said {text:?}"));
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        };
+        within_patience(text, line).await
+    }
+
+    pub async fn client(&mut self) -> Client {
+        let line = self.says("listens on http://").await;
+        let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap();
+        Client::new(address.parse::<SocketAddr>().unwrap())
+    }
+
+    pub async fn ends(&mut self) -> ExitStatus {
+        within_patience("the end of the process", self.child.wait()).await.unwrap()
+    }
+
+    pub async fn terminate(&mut self) -> ExitStatus {
+        assert!(Command::new("kill").args(["-TERM", &self.pid()]).status().await.unwrap().success());
+        self.ends().await
+    }
+
+    /// Ends it at once, with no time for anything.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub fn pid(&self) -> String {
+        self.child.id().expect("a process that runs").to_string()
+    }
+}
