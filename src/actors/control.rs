@@ -74,8 +74,11 @@ impl Control {
             if let Some((_, provider)) = self.providers.remove(&channel.id) {
                 provider.do_send(Retire);
             }
-            self.discovered.remove(&channel.id);
             self.health.remove(&channel.id);
+            // One that has only changed most likely has the models it had, until it has asked again.
+            if config.channel(channel.id).is_none() {
+                self.discovered.remove(&channel.id);
+            }
         }
     }
 

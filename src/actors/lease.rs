@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::canon::{Failure, FailureKind, Next};
 use crate::config::{Channel, TimeLimits};
-use crate::routing::limited_for;
+use crate::routing::{limited_for, not_at_once};
 use crate::upstream::Target;
 
 use super::slot::Slot;
@@ -149,7 +149,7 @@ impl Lease {
     pub(super) fn again_after(&self, failure: &Failure, for_once: bool) -> Option<Duration> {
         match failure.kind {
             FailureKind::RateLimited => limited_for(failure.retry_after, &self.line.channel.rests),
-            FailureKind::Overloaded if failure.retry_after.is_some() => failure.retry_after,
+            FailureKind::Overloaded if failure.retry_after.is_some() => failure.retry_after.map(not_at_once),
             FailureKind::Overloaded
             | FailureKind::ConnectionLost
             | FailureKind::ErrorInAnswer

@@ -107,6 +107,10 @@ impl ProviderActor {
     /// Answers the worker with a lease, has the request wait for an access token, or passes it on
     /// when no key or region is left for it.
     fn grant(&mut self, dispatch: Dispatch) {
+        // Nobody waits for it any more, so that it should count for no limit.
+        if dispatch.reply.is_closed() {
+            return;
+        }
         let model = dispatch.ticket.plan.as_ref().and_then(|plan| plan.current());
         let Some(model) = model.map(|candidate| Arc::clone(&candidate.upstream_model)) else {
             return self.decline(dispatch, None, None);
@@ -224,9 +228,9 @@ impl ProviderActor {
         match (rested, rests) {
             (None, Some(until)) => {
                 let seconds = until.saturating_sub(now).as_secs_f64();
-                log::warn!("channel {}: {} keeps failing and rests for {seconds:.1} s", channel.name, settle.model);
+                log::warn!("channel {}: {:?} keeps failing and rests for {seconds:.1} s", channel.name, settle.model);
             }
-            (Some(_), None) => log::info!("channel {}: {} answers again", channel.name, settle.model),
+            (Some(_), None) => log::info!("channel {}: {:?} answers again", channel.name, settle.model),
             _ => {}
         }
         if condition.is_clear(now) {

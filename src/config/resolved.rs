@@ -119,8 +119,24 @@ pub struct Channel {
 impl Channel {
     /// Whether it is the same but for its id.
     pub fn is_like(&self, other: &Self) -> bool {
-        let Self { id: _, name, dialect, base_url, keys, models, tools, stream_usage, limits, .. } = self;
-        let Self { model_timeouts, key_schedule, key_limit, rests, breaker, vertex, .. } = self;
+        // Without `..`, so that no setting to come is forgotten.
+        let Self {
+            id: _,
+            name,
+            dialect,
+            base_url,
+            keys,
+            models,
+            tools,
+            stream_usage,
+            limits,
+            model_timeouts,
+            key_schedule,
+            key_limit,
+            rests,
+            breaker,
+            vertex,
+        } = self;
         (name, dialect, base_url, keys, models, tools, stream_usage, limits)
             == (
                 &other.name,

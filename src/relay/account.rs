@@ -15,6 +15,10 @@ const ANSWERED: &str = "ok";
 /// The outcome of an attempt whose client left.
 const CANCELLED: &str = "cancelled";
 
+/// A header with more attempts than fit here, in bytes, leaves some out: a proxy in front answers with
+/// an error of its own when the headers of an answer are larger than what it set aside (nginx: 4 KiB).
+const MAX_TRAIL_BYTES: usize = 2000;
+
 /// The account of one request. Whatever becomes of the request, dropping the account reports it:
 /// an answer, a refusal, a client that went away. Each attempt is a line of the log, too.
 pub struct Account {
@@ -164,27 +168,22 @@ impl Account {
 
     /// The attempts so far, as a list for those who run the gateway:
     /// `openai;key=sk-ab..yz;outcome=rate_limit_exceeded;status=429;ms=12, backup;outcome=ok;ms=340`.
+    /// Of very many, the first ones and the last one, which says how many it comes after.
     pub fn trail(&self) -> String {
+        let Some((last, others)) = self.attempts.split_last() else { return String::new() };
         let mut trail = String::new();
-        for Trial { row, key, started, status } in &self.attempts {
-            if !trail.is_empty() {
-                trail.push_str(", ");
+        let mut told = 0;
+        for attempt in others {
+            if trail.len() > MAX_TRAIL_BYTES {
+                break;
             }
-            push_token(&mut trail, &row.provider);
-            for (name, value) in [("key", key), ("region", &row.region)] {
-                if let Some(value) = value {
-                    trail.push(';');
-                    trail.push_str(name);
-                    trail.push('=');
-                    push_token(&mut trail, value);
-                }
-            }
-            let is_under_way = row.success.is_none();
-            let outcome = if is_under_way { ANSWERED } else { row.outcome };
-            let duration = if is_under_way { started.elapsed() } else { row.duration };
-            let status = status.map(|status| format!(";status={status}")).unwrap_or_default();
-            // Writing to a String cannot fail.
-            let _ = write!(trail, ";outcome={outcome}{status};ms={}", duration.as_millis());
+            attempt.push(&mut trail);
+            trail.push_str(", ");
+            told += 1;
+        }
+        last.push(&mut trail);
+        if told < others.len() {
+            let _ = write!(trail, ";after={}", others.len());
         }
         trail
     }
@@ -201,6 +200,28 @@ impl Account {
             let (id, channel, model, ms) = (&self.request_id, &row.provider, &row.model, row.duration.as_millis());
             log::log!(level, "request {id} attempt {number}: {channel}{place} {model:?}: {outcome}{status}, {ms} ms");
         }
+    }
+}
+
+impl Trial {
+    /// Puts it into the header with the attempts.
+    fn push(&self, header: &mut String) {
+        let Self { row, key, started, status } = self;
+        push_token(header, &row.provider);
+        for (name, value) in [("key", key), ("region", &row.region)] {
+            if let Some(value) = value {
+                header.push(';');
+                header.push_str(name);
+                header.push('=');
+                push_token(header, value);
+            }
+        }
+        let is_under_way = row.success.is_none();
+        let outcome = if is_under_way { ANSWERED } else { row.outcome };
+        let duration = if is_under_way { started.elapsed() } else { row.duration };
+        let status = status.map(|status| format!(";status={status}")).unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(header, ";outcome={outcome}{status};ms={}", duration.as_millis());
     }
 }
 

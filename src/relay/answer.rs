@@ -55,7 +55,7 @@ impl Relay {
         let purpose = Purpose::Chat { stream: asked.request.stream };
         let mut ticket = Ticket::new(Arc::clone(&client), Arc::clone(&asked.request.model), purpose);
         ticket.prompt_tokens = asked.prompt_tokens;
-        let mut journey = Journey::new(&self.control, ticket);
+        let mut journey = Journey::new(&self.control, ticket, self.control.now());
         let answer = self.first_answer(&client, &asked, &mut journey, &mut account).await;
         if let Err(failure) = &answer {
             account.refused(failure);
@@ -77,7 +77,7 @@ impl Relay {
         {
             // Who is over the limit is not judged either.
             journey.admit().await?;
-            self.moderate(client, &text, account).await?;
+            self.moderate(client, &text, journey.started(), account).await?;
         }
         journey.first_answer(account, async |lease, deadline| attempt(asked, lease, deadline).await).await
     }

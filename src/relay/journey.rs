@@ -35,11 +35,15 @@ struct Told {
 }
 
 impl<'a> Journey<'a> {
-    /// The journey of a request that has just come in.
-    pub fn new(control: &'a Arc<Control>, mut ticket: Ticket) -> Self {
-        let started = control.now();
+    /// The journey of a request that came in at `started`, or of one that is made on its behalf.
+    pub fn new(control: &'a Arc<Control>, mut ticket: Ticket, started: Duration) -> Self {
         ticket.deadline = started.saturating_add(control.config().deadline.unwrap_or(PATIENCE));
         Self { control, started, ticket: Some(ticket), told: Told::default() }
+    }
+
+    /// When the request came in.
+    pub fn started(&self) -> Duration {
+        self.started
     }
 
     /// What is left of the client's limit, as far as that is known.
@@ -103,23 +107,22 @@ impl<'a> Journey<'a> {
                     ticket.deadline.max(self.started.saturating_add(own_deadline(ticket.purpose, &lease)));
             }
             let left = ticket.deadline.saturating_sub(now);
+            if left.is_zero() {
+                return Err(self.told.instead_of(deadline_passed()));
+            }
             account.attempt(&lease, &ticket.model);
-            let answer = match left.is_zero() {
-                true => Err(deadline_passed()),
-                false => attempt(&lease, Instant::now() + left).await,
-            };
-            let failure = match answer {
+            let failure = match attempt(&lease, Instant::now() + left).await {
                 Ok(answer) => return Ok((answer, lease)),
                 Err(failure) => failure,
             };
             let next = lease.next_after(&failure);
-            let is_first = ticket.attempts.is_empty();
+            let had_most_of_the_time = left >= ticket.deadline.saturating_sub(self.started) / 2;
             account.failed(&failure);
             ticket.failed(&lease, &failure, next, self.control.now());
             self.told.add(&failure, ticket.attempts.last().and_then(|attempt| attempt.again));
             match failure.kind {
-                // Who was silent all the time has failed; who was asked late has not.
-                FailureKind::DeadlinePassed if is_first => {
+                // Who was silent all that time has failed; who was asked late has not.
+                FailureKind::DeadlinePassed if had_most_of_the_time => {
                     lease.settle(Outcome::Failed(FailureKind::FirstEventTimeout));
                 }
                 _ => lease.failed(&failure),

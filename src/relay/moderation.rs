@@ -1,6 +1,7 @@
 //! Has a prompt judged by a moderation model before it is sent on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -22,7 +23,8 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 const FLAGGED: &str = "Content did not pass the moral check, please modify and try again.";
 
 impl Relay {
-    /// Has a text judged by the first moderation model that the client may use and that answers.
+    /// Has a text judged by the first moderation model that the client may use and that answers, in
+    /// the time of a request that came in at `started`.
     ///
     /// # Errors
     ///
@@ -31,19 +33,21 @@ impl Relay {
         &self,
         client: &Arc<ClientKey>,
         text: &str,
+        started: Duration,
         account: &mut Account,
     ) -> Result<(), Failure> {
         let mut reasons = Vec::new();
         for model in MODERATION_MODELS {
             let ticket = Ticket::new(Arc::clone(client), model.into(), Purpose::Moderation);
-            let mut journey = Journey::new(&self.control, ticket);
+            let mut journey = Journey::new(&self.control, ticket, started);
             match journey.first_answer(account, async |lease, deadline| judge(text, lease, deadline).await).await {
                 Ok((is_flagged, lease)) => {
                     account.judged();
                     lease.settle(Outcome::Succeeded);
                     return if is_flagged { Err(Failure::new(FailureKind::Flagged, FLAGGED)) } else { Ok(()) };
                 }
-                Err(failure) => reasons.push(format!("{model}: {}", failure.message)),
+                // The code alone: the message may repeat the prompt.
+                Err(failure) => reasons.push(format!("{model}: {}", failure.kind.public().code)),
             }
         }
         log::error!("request {}: its prompt cannot be moderated: {}", account.request_id(), reasons.join("; "));

@@ -25,7 +25,7 @@ pub use plan::{Attempted, Candidate, MAX_WAIT, Plan, Rest, Situation, Step, Why}
 pub use pool::{Entry, Member, Pool};
 pub use rate_window::{Buckets, Quota};
 pub use regions::Regions;
-pub use rests::{Cause, Rests, limited_for};
+pub use rests::{Cause, Rests, limited_for, not_at_once};
 pub use retry_budget::RetryBudget;
 pub use switchboard::{Line, Switchboard};
 

@@ -1,5 +1,6 @@
 //! The candidates of one request and how far through them it has come.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ impl Plan {
         let only_new_channels = match retries {
             Retries::AtMost(retries) if attempts.len() > usize::try_from(retries).unwrap_or(usize::MAX) => return over,
             Retries::AtMost(_) => false,
-            Retries::UntilExhausted => extra_attempts(attempts) >= EXTRA_ATTEMPTS,
+            Retries::UntilExhausted => attempts.len() > EXTRA_ATTEMPTS && extra_attempts(attempts) >= EXTRA_ATTEMPTS,
         };
         let is_out = |candidate: &Candidate| {
             attempts.iter().any(|attempt| attempt.rules_out(candidate))
@@ -189,10 +190,7 @@ impl Plan {
         {
             return Step::Ask(asked);
         }
-        match self.earliest(|why| why == Why::Full) {
-            Some((_, until)) => Step::Over { full_until: Some(until) },
-            None => over,
-        }
+        over
     }
 
     /// Goes on after a failed attempt at the current candidate.
@@ -262,9 +260,8 @@ impl Plan {
 
 /// Attempts at a channel that had been tried before.
 fn extra_attempts(attempts: &[Attempted]) -> usize {
-    let is_extra =
-        |(at, attempt): &(usize, &Attempted)| attempts.iter().take(*at).any(|before| before.channel == attempt.channel);
-    attempts.iter().enumerate().filter(is_extra).count()
+    let channels: HashSet<ChannelId> = attempts.iter().map(|attempt| attempt.channel).collect();
+    attempts.len() - channels.len()
 }
 
 #[cfg(test)]

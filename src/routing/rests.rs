@@ -14,8 +14,8 @@ const LIMITED: Duration = Duration::from_secs(3);
 const REFUSED: Duration = Duration::from_secs(300);
 /// The rest of a key whose quota is spent.
 const SPENT: Duration = Duration::from_secs(1800);
-/// No upstream is believed beyond this.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// The rest of whoever may be asked again at once. Without it a request could ask again and again.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// The rests of one channel.
 #[derive(Debug, Default)]
@@ -46,8 +46,13 @@ pub struct Cause {
 /// settings want no rest.
 pub fn limited_for(retry_after: Option<Duration>, settings: &Settings) -> Option<Duration> {
     let configured = settings.limited_key.or(settings.key);
-    let time = retry_after.max(configured).unwrap_or(LIMITED).min(LONGEST);
+    let time = retry_after.map(not_at_once).max(configured).unwrap_or(LIMITED);
     (!time.is_zero()).then_some(time)
+}
+
+/// When to ask again an upstream that says when.
+pub fn not_at_once(retry_after: Duration) -> Duration {
+    retry_after.max(AT_ONCE)
 }
 
 impl Rests {
@@ -76,7 +81,7 @@ impl Rests {
                 (for_model, limited_for(cause.retry_after, settings).unwrap_or_default(), Why::Limited)
             }
             FailureKind::Overloaded if cause.retry_after.is_some() => {
-                (for_model, cause.retry_after.unwrap_or_default().min(LONGEST), Why::Limited)
+                (for_model, cause.retry_after.map(not_at_once).unwrap_or_default(), Why::Limited)
             }
             FailureKind::QuotaSpent => (None, settings.spent_key.or(settings.key).unwrap_or(SPENT), Why::Failing),
             FailureKind::KeyRefused => {
@@ -153,7 +158,7 @@ mod tests {
         assert_eq!(rests_after(limited(40), Settings::default(), true), [40, 0]);
         assert_eq!(rests_after(limited(40), settings(10), true), [40, 0]);
         assert_eq!(rests_after(limited(40), settings(60), true), [60, 0]);
-        assert_eq!(rests_after(limited(1 << 40), settings(10), true), [24 * 3600, 0]);
+        assert_eq!(rests_after(limited(40), settings(7 * 86_400), true), [7 * 86_400, 0]);
         assert_eq!(rests_after(limited(40), settings(0), true), [0, 0], "switched off");
         assert_eq!(rests_after(cause(FailureKind::RateLimited), settings(0), true), [0, 0]);
         let overloaded = Cause { kind: FailureKind::Overloaded, ..limited(7) };

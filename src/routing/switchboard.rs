@@ -15,6 +15,8 @@ pub struct Switchboard {
     lines: Vec<Line>,
     /// By client key, then by alias.
     pools: HashMap<usize, HashMap<Box<str>, Edition>>,
+    /// Every alias that some channel has: nothing is looked through for others.
+    known: HashSet<Arc<str>>,
     /// Grows with every change of models, so that pools know they are out of date.
     edition: u64,
 }
@@ -39,29 +41,41 @@ struct Edition {
 impl Switchboard {
     /// A switchboard over these channels.
     pub fn new(lines: Vec<Line>) -> Self {
-        Self { lines, pools: HashMap::new(), edition: 0 }
+        let mut board = Self { lines, pools: HashMap::new(), known: HashSet::new(), edition: 0 };
+        board.begin_edition();
+        board
     }
 
     /// Replaces the models of one channel. Turns stay where they are.
     pub fn set_models(&mut self, channel: ChannelId, models: Vec<ModelName>) {
         if let Some(line) = self.lines.iter_mut().find(|line| line.channel == channel) {
             line.models = models;
-            self.edition += 1;
+            self.begin_edition();
         }
+    }
+
+    fn begin_edition(&mut self) {
+        let models = self.lines.iter().flat_map(|line| &line.models);
+        self.known = models.map(|model| Arc::clone(&model.alias)).collect();
+        self.pools.values_mut().for_each(|pools| pools.retain(|alias, _| self.known.contains(&**alias)));
+        self.edition += 1;
     }
 
     /// Replaces all channels, by those of another configuration that has these client keys. Turns
     /// stay where they are.
     pub fn reload(&mut self, lines: Vec<Line>, clients: &ClientKeys) {
         self.lines = lines;
-        self.edition += 1;
+        self.begin_edition();
         let ids: HashSet<usize> = clients.iter().map(|client| client.id).collect();
         self.pools.retain(|client, _| ids.contains(client));
     }
 
     /// The channels that a client key has for a model; `None` when there are none.
     pub fn pool(&mut self, client: &Arc<ClientKey>, clients: &ClientKeys, alias: &str) -> Option<&mut Pool> {
-        let Self { lines, pools, edition } = self;
+        let Self { lines, pools, known, edition } = self;
+        if !known.contains(alias) {
+            return None;
+        }
         let pools = pools.entry(client.id).or_default();
         let is_current =
             pools.get(alias).is_some_and(|entry| entry.number == *edition && Arc::ptr_eq(&entry.client, client));

@@ -1,10 +1,12 @@
 //! Prompts are judged before they are sent on, for the client keys that want it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::{
     Answer, CHAT, FakeUpstream, KEY, Received, Reply, Request, Setup, channel, gateway::eventually, hello,
-    hello_streamed, with,
+    hello_streamed, logs, with,
 };
 
 const SENTENCE: &str = "Content did not pass the moral check, please modify and try again.";
@@ -139,6 +141,67 @@ async fn without_a_judgement_nothing_is_sent_on_unless_that_is_wanted() {
             gateway.stop().await;
         }
     }
+}
+
+#[actix_web::test]
+async fn why_a_prompt_cannot_be_moderated_is_logged_without_the_prompt() {
+    let upstream = FakeUpstream::answering(|request| {
+        let echo = request.json()["input"].as_str().map(|text| format!("invalid input: {text}"));
+        Reply::error(400, &echo.expect("a text"))
+    })
+    .await;
+    let gateway = setup(&upstream, json!({})).start().await;
+    let prompt = "what nobody else may read";
+    let answer = gateway.ask(&saying(prompt)).await;
+    assert_eq!(answer.status, 503);
+    let id = answer.header("x-request-id").expect("the name of the request");
+    let lines: Vec<String> = logs::lines().into_iter().filter(|line| line.contains(id)).collect();
+    let why = "omni-moderation-latest: upstream_rejected; text-moderation-latest: upstream_rejected";
+    assert!(lines.iter().any(|line| line.ends_with(why)), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains(prompt)), "{lines:#?}");
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn the_deadline_of_a_request_is_that_of_its_judgement_as_well() {
+    let upstream = FakeUpstream::answering(|request| match is_judgement(request) {
+        true => Reply::never_answer(),
+        false => Reply::healthy(request),
+    })
+    .await;
+    for (on_error, code) in [("refuse", "moderation_unavailable"), ("allow", "deadline_passed")] {
+        let preferences = json!({"deadline": 1, "moderation_on_error": on_error});
+        let gateway = setup(&upstream, json!({})).preferences(preferences).start().await;
+        let started = Instant::now();
+        let answer = gateway.ask(&saying("nice")).await;
+        assert_eq!(answer.json()["error"]["code"], code);
+        assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
+        gateway.stop().await;
+    }
+    assert_eq!((judged(&upstream).len(), chats(&upstream)), (2, 0));
+}
+
+#[actix_web::test]
+async fn a_channel_that_no_time_was_left_to_ask_is_not_blamed() {
+    let upstream = FakeUpstream::answering(|request| match is_judgement(request) {
+        true => Reply::never_answer(),
+        false => Reply::healthy(request),
+    })
+    .await;
+    let preferences = json!({"deadline": 0.2, "moderation_on_error": "allow"});
+    let chat = channel("chat", &upstream);
+    let judge = with(channel("judge", &upstream), json!({"model": &MODELS[1..]}));
+    let gateway = Setup::new([chat, judge])
+        .client_preferences(json!({"ENABLE_MODERATION": true}))
+        .preferences(preferences)
+        .start()
+        .await;
+    let answer = gateway.ask(&saying("nice")).await;
+    assert_eq!(answer.status, 504);
+    assert!(!answer.header("x-uni-api-attempts").expect("the judge's").contains("chat"));
+    gateway.all_settled().await;
+    assert_eq!((gateway.health(0).failed(), gateway.health(0).cancelled()), (0, 1));
+    gateway.stop().await;
 }
 
 #[actix_web::test]

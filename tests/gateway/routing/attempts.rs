@@ -99,3 +99,22 @@ async fn each_attempt_is_a_line_of_the_log_and_a_row() {
         gateway.stop().await;
     }
 }
+
+#[actix_web::test]
+async fn an_answer_after_very_many_attempts_fits_through_a_proxy() {
+    let upstream = shared(|channel, request| match channel {
+        "good" => Reply::healthy(request),
+        _ => Reply::error(500, "oops"),
+    })
+    .await;
+    let names: Vec<String> = (0..80).map(|number| format!("bad-{number}")).chain(["good".to_owned()]).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let gateway = in_front_of(&upstream, &names).await;
+    let answer = gateway.client().post_json(CHAT, ADMIN, &hello()).await;
+    assert_eq!((answer.status, upstream.received().len()), (200, 81));
+    let trail = answer.header("x-uni-api-attempts").expect("the attempts");
+    assert!(trail.len() < 2500 && trail.starts_with("bad-0;") && trail.contains(", bad-1;"), "{trail}");
+    let (_, last) = trail.rsplit_once(", ").expect("several");
+    assert!(last.starts_with("good;") && last.ends_with(";after=80"), "{last}");
+    gateway.stop().await;
+}

@@ -55,6 +55,24 @@ async fn a_channel_that_is_silent_until_the_deadline_is_left_alone_after_a_while
 }
 
 #[actix_web::test]
+async fn so_is_one_that_was_asked_second_and_had_most_of_the_time() {
+    let upstream = shared(|channel, request| match channel {
+        "broken" => Reply::error(500, "oops"),
+        "silent" => Reply::never_answer(),
+        _ => Reply::healthy(request),
+    })
+    .await;
+    let preferences = json!({"deadline": 0.5, "breaker": {"failures": 2, "open": 60}});
+    let setup = Setup::new(["broken", "silent", "good"].map(|name| channel(name, &upstream))).fixed_priority();
+    let gateway = setup.preferences(preferences).start().await;
+    for status in [500, 500, 200] {
+        assert_eq!(gateway.ask(&hello()).await.status, status);
+    }
+    assert_eq!(asked(&upstream), "broken silent broken silent good ");
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn a_limit_beyond_the_deadline_is_not_waited_for() {
     let limited = Reply::error(429, "slow down").header("retry-after", "2");
     let upstream = FakeUpstream::in_turn([limited]).await;

@@ -1,7 +1,7 @@
 //! A channel that has failed rests if `cooldown_period` says so, and a key whose rate is limited as long as it is told
 //! to. Nobody rests when everybody does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -112,4 +112,17 @@ async fn nothing_is_sent_for_a_client_that_left_while_a_limit_was_waited_for() {
     sleep(Duration::from_millis(500)).await;
     assert_eq!(upstream.received().len(), 1);
     gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn a_provider_that_may_be_asked_again_at_once_is_given_a_moment_all_the_same() {
+    for status in [429, 503] {
+        let upstream = FakeUpstream::in_turn([Reply::error(status, "not now").header("retry-after", "0")]).await;
+        let gateway = before([resting("a", &upstream, None)], 0.0).await;
+        let started = Instant::now();
+        assert_eq!(ask(&gateway, "gpt-4o").await, status);
+        assert_eq!(upstream.received().len(), 3, "{status}: two waits at most");
+        assert!(started.elapsed() >= Duration::from_millis(500), "{status}: {:?}", started.elapsed());
+        gateway.stop().await;
+    }
 }
