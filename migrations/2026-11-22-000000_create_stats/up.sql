@@ -67,11 +67,12 @@ CREATE TABLE request_hours (
     reasoning_tokens BIGINT
 );
 
-CREATE TABLE client_ip_hours (
-    id INTEGER NOT NULL PRIMARY KEY,
-    hour VARCHAR,
-    client_ip VARCHAR,
-    requests BIGINT NOT NULL
+-- There may be as many addresses as requests in an hour, so these are sums of days; '' is an unknown address.
+CREATE TABLE client_ip_days (
+    day VARCHAR NOT NULL,
+    client_ip VARCHAR NOT NULL,
+    requests BIGINT NOT NULL,
+    PRIMARY KEY (day, client_ip)
 );
 
 CREATE TABLE channel_hours (
@@ -85,7 +86,6 @@ CREATE TABLE channel_hours (
 );
 
 CREATE INDEX ix_request_hours_hour ON request_hours (hour);
-CREATE INDEX ix_client_ip_hours_hour ON client_ip_hours (hour);
 CREATE INDEX ix_channel_hours_hour ON channel_hours (hour);
 
 -- Rows up to this id have been added up.

@@ -36,10 +36,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    client_ip_hours (id) {
-        id -> Integer,
-        hour -> Nullable<Text>,
-        client_ip -> Nullable<Text>,
+    client_ip_days (day, client_ip) {
+        day -> Text,
+        client_ip -> Text,
         requests -> BigInt,
     }
 }
@@ -98,7 +97,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     added_up,
     channel_hours,
     channel_stats,
-    client_ip_hours,
+    client_ip_days,
     request_hours,
     request_stats,
 );

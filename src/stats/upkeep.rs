@@ -1,4 +1,4 @@
-//! What is done to the file beside writing rows: adding them up by the hour, deleting what is too
+//! What is done to the file beside writing rows: adding them up, deleting what is too
 //! old, and giving space back. All of it in steps of some ten milliseconds, so that rows never wait.
 
 use std::time::SystemTime;
@@ -28,9 +28,10 @@ const SUMS: [(&str, &[&str]); 2] = [
                 count(nullif(success, 1)), sum(prompt_tokens), sum(completion_tokens), sum(total_tokens),
                 sum(cached_tokens), sum(cache_creation_tokens), sum(reasoning_tokens)
              FROM request_stats WHERE id > ? AND id <= ? GROUP BY 1, 2, 3, 4",
-            "INSERT INTO client_ip_hours (hour, client_ip, requests)
-             SELECT substr(timestamp, 1, 13), client_ip, count(*)
-             FROM request_stats WHERE id > ? AND id <= ? GROUP BY 1, 2",
+            "INSERT INTO client_ip_days (day, client_ip, requests)
+             SELECT substr(timestamp, 1, 10), ifnull(client_ip, ''), count(*)
+             FROM request_stats WHERE id > ? AND id <= ? AND timestamp IS NOT NULL GROUP BY 1, 2
+             ON CONFLICT (day, client_ip) DO UPDATE SET requests = requests + excluded.requests",
         ],
     ),
     (
@@ -42,13 +43,14 @@ const SUMS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// Every table, and the column that says how old a row is.
-const AGES: [(&str, &str); 5] = [
-    ("request_stats", "timestamp"),
-    ("channel_stats", "timestamp"),
-    ("request_hours", "hour"),
-    ("client_ip_hours", "hour"),
-    ("channel_hours", "hour"),
+/// Every table, the column that says how old a row is, and how much of a time that column has: to the
+/// second, the hour or the day.
+const AGES: [(&str, &str, usize); 5] = [
+    ("request_stats", "timestamp", 19),
+    ("channel_stats", "timestamp", 19),
+    ("request_hours", "hour", 13),
+    ("client_ip_days", "day", 10),
+    ("channel_hours", "hour", 13),
 ];
 
 /// Whether there is another step to do.
@@ -101,13 +103,12 @@ impl Store {
     /// As of [`Store::write`].
     pub fn delete_before(&mut self, time: SystemTime) -> Result<Progress, StoreError> {
         let second = utc_second(time);
-        let hour = second.get(..13).unwrap_or(&second);
         self.in_transaction(|connection| {
             let mut is_more = false;
-            for (table, age) in AGES {
-                let too_old = format!("SELECT id FROM {table} WHERE {age} < ? ORDER BY {age} LIMIT {DELETED}");
-                let delete = diesel::sql_query(format!("DELETE FROM {table} WHERE id IN ({too_old})"));
-                let limit = if age == "hour" { hour } else { &second };
+            for (table, age, width) in AGES {
+                let too_old = format!("SELECT rowid FROM {table} WHERE {age} < ? ORDER BY {age} LIMIT {DELETED}");
+                let delete = diesel::sql_query(format!("DELETE FROM {table} WHERE rowid IN ({too_old})"));
+                let limit = second.get(..width).unwrap_or(&second);
                 let deleted = delete.bind::<Text, _>(limit).execute(connection)?;
                 is_more |= i64::try_from(deleted).is_ok_and(|deleted| deleted >= DELETED);
             }

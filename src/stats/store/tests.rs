@@ -141,8 +141,10 @@ fn printed_schema(store: &mut Store) -> String {
     let mut text = "// @generated automatically by Diesel CLI.\n\n".to_owned();
     for table in &tables {
         let columns = || columns.iter().filter(|column| column.table == *table);
-        let key = columns().find(|column| column.pk == 1).unwrap();
-        text.push_str(&format!("diesel::table! {{\n    {table} ({}) {{\n", key.name));
+        let mut key: Vec<&Column> = columns().filter(|column| column.pk > 0).collect();
+        key.sort_by_key(|column| column.pk);
+        let key: Vec<&str> = key.into_iter().map(|column| column.name.as_str()).collect();
+        text.push_str(&format!("diesel::table! {{\n    {table} ({}) {{\n", key.join(", ")));
         for Column { name, sql_type, not_null, .. } in columns() {
             let diesel_type = match sql_type.as_str() {
                 "INTEGER" => "Integer",

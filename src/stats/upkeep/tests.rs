@@ -41,13 +41,18 @@ fn since(store: &mut Store, since: &str, [names, sum, count]: [&str; 3], [hours,
         #[diesel(sql_type = Text)]
         line: String,
     }
+    let (span, width, next) = match hours {
+        "client_ip_days" => ("day", 10, "date('SINCE', '+1 day')"),
+        _ => ("hour", 13, "datetime(substr('SINCE', 1, 13) || ':00', '+1 hour')"),
+    };
+    let next = next.replace("SINCE", since);
     let sql = format!(
         "WITH noted AS (SELECT last_id FROM added_up WHERE source = '{rows}')
          SELECT concat_ws(' ', {names}, sum(n)) AS line FROM (
-            SELECT {names}, {sum} AS n FROM {hours} WHERE hour > substr('{since}', 1, 13) GROUP BY {names}
+            SELECT {names}, {sum} AS n FROM {hours} WHERE {span} > substr('{since}', 1, {width}) GROUP BY {names}
             UNION ALL
             SELECT {names}, {count} FROM {rows} WHERE id <= (SELECT last_id FROM noted)
-                AND timestamp >= '{since}' AND timestamp < datetime(substr('{since}', 1, 13) || ':00', '+1 hour')
+                AND timestamp >= '{since}' AND timestamp < {next}
             GROUP BY {names}
             UNION ALL
             SELECT {names}, {count} FROM {rows} WHERE id > (SELECT last_id FROM noted) AND +timestamp >= '{since}'
@@ -65,6 +70,10 @@ fn models_since(store: &mut Store, start: &str) -> Vec<String> {
     since(store, start, MODELS, REQUESTS)
 }
 
+fn ips_since(store: &mut Store, start: &str) -> Vec<String> {
+    since(store, start, ["client_ip", "sum(requests)", "count(*)"], ["client_ip_days", "request_stats"])
+}
+
 fn good_since(store: &mut Store, start: &str) -> Vec<String> {
     let parts = ["provider, model", "sum(succeeded)", "count(nullif(success, 0))"];
     since(store, start, parts, ["channel_hours", "channel_stats"])
@@ -76,8 +85,8 @@ proptest! {
     /// However rows come in and whenever they are added up, the sums say what the rows say.
     #[test]
     fn sums_are_those_of_the_rows(
-        batches in prop::collection::vec(prop::collection::vec((0..5 * 3600_u64, 0..3_usize, any::<bool>()), 1..8), 1..6),
-        start in 0..5 * 3600_u64,
+        batches in prop::collection::vec(prop::collection::vec((0..50 * 3600_u64, 0..3_usize, any::<bool>()), 1..8), 1..6),
+        start in 0..50 * 3600_u64,
         added_up in any::<u8>(),
     ) {
         let (_folder, mut store) = fresh();
@@ -100,6 +109,9 @@ proptest! {
         prop_assert_eq!(models_since(&mut store, &start), all);
         let good: Vec<String> = expected(true).into_iter().map(|(name, count)| format!("openai {name} {count}")).collect();
         prop_assert_eq!(good_since(&mut store, &start), good);
+        let requests = batches.iter().flatten().filter(|row| utc_second(time(row.0)) >= start).count();
+        let all = (requests > 0).then(|| format!("127.0.0.1 {requests}"));
+        prop_assert_eq!(ips_since(&mut store, &start), Vec::from_iter(all));
     }
 }
 
@@ -113,7 +125,7 @@ fn rows_are_added_up_in_portions_once_there_are_enough() {
     assert_eq!(store.add_up(PORTION).unwrap(), Progress::Done);
     assert_eq!(number(&mut store, "SELECT sum(requests) AS number FROM request_hours"), 20_000);
     assert_eq!(store.add_up(1).unwrap(), Progress::Done);
-    for sum in ["requests) AS number FROM request_hours", "requests) AS number FROM client_ip_hours"] {
+    for sum in ["requests) AS number FROM request_hours", "requests) AS number FROM client_ip_days"] {
         assert_eq!(number(&mut store, &format!("SELECT sum({sum}")), 25_000);
     }
     assert_eq!(number(&mut store, "SELECT sum(succeeded) AS number FROM channel_hours"), 25_000);
@@ -137,7 +149,7 @@ fn what_is_too_old_is_deleted_in_steps_and_the_rest_stays() {
     for table in ["request_stats", "channel_stats"] {
         assert_eq!(count(&mut store, table), 1, "{table}");
     }
-    for table in ["request_hours", "client_ip_hours", "channel_hours"] {
+    for table in ["request_hours", "client_ip_days", "channel_hours"] {
         assert_eq!(count(&mut store, table), 0, "{table}");
     }
     assert_eq!(models_since(&mut store, "1970-01-01 00:00:00"), ["new 1"]);
@@ -219,7 +231,7 @@ fn a_month_is_added_up_at_once() {
         (["provider, model", "sum(succeeded)", "count(nullif(success, 0))"], channels),
         (MODELS, REQUESTS),
         (["endpoint", "sum(requests)", "count(*)"], REQUESTS),
-        (["client_ip", "sum(requests)", "count(*)"], ["client_ip_hours", "request_stats"]),
+        (["client_ip", "sum(requests)", "count(*)"], ["client_ip_days", "request_stats"]),
     ] {
         let list = Instant::now();
         let lines = since(&mut store, start, parts, tables).len();
