@@ -1,10 +1,16 @@
 //! `GET /v1/models`.
 
+use std::sync::Arc;
+
+use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use crate::canon::Failure;
+use crate::relay::Account;
 
+use super::client_ip::client_ip;
+use super::edge::{REQUEST_ID, new_request_id};
 use super::errors::error_response;
 use super::{Gateway, auth};
 
@@ -27,12 +33,30 @@ struct Model<'a> {
 
 /// Lists every model that the client may use, without asking any upstream.
 pub async fn list(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
-    answer(&request, &gateway).await.unwrap_or_else(|failure| error_response(&failure))
+    let request_id: Arc<str> = new_request_id().into();
+    let stats = gateway.relay.stats.clone();
+    let client_ip = client_ip(&request, &gateway.config().trusted_proxies);
+    let mut account = Account::open(stats, Arc::clone(&request_id), "GET /v1/models", client_ip);
+    let mut response = match answer(&request, &gateway, &mut account).await {
+        Ok(response) => {
+            account.answered();
+            response
+        }
+        Err(failure) => {
+            account.refused(&failure);
+            error_response(&failure)
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
 }
 
-async fn answer(request: &HttpRequest, gateway: &Gateway) -> Result<HttpResponse, Failure> {
+async fn answer(request: &HttpRequest, gateway: &Gateway, account: &mut Account) -> Result<HttpResponse, Failure> {
     let config = gateway.config();
     let client = auth::client(&config.client_keys, request.headers())?;
+    account.client(client);
     let aliases = gateway.relay.control.models(client).await?;
     let model = |id| Model { id, object: "model", created: CREATED, owned_by: "uni-api" };
     let data = aliases.iter().map(|alias| model(alias)).collect();

@@ -136,6 +136,13 @@ impl Account {
         }
     }
 
+    /// The gateway itself has answered.
+    pub fn answered(&mut self) {
+        if let Some(row) = &mut self.row {
+            (row.success, row.status) = (Some(true), Some(200));
+        }
+    }
+
     /// The last attempt ended with a whole answer to the client's request.
     pub fn succeeded(&mut self) {
         if let Some(row) = &mut self.row {

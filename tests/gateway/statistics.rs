@@ -177,6 +177,20 @@ async fn a_request_that_failed_has_its_rows_too() {
 }
 
 #[actix_web::test]
+async fn a_request_that_needs_no_upstream_is_written_as_well() {
+    let upstream = FakeUpstream::start().await;
+    let gateway = with_database(&upstream).await;
+    let listed = gateway.client().get("/v1/models", KEY).await;
+    gateway.client().get("/v1/models", "sk-wrong").await;
+    let columns = "SELECT endpoint || ' ' || success || ' ' || status || ' ' || attempts AS line";
+    let rows = gateway.query(&format!("{columns} FROM request_stats ORDER BY id")).await;
+    assert_eq!(rows, ["GET /v1/models 1 200 0", "GET /v1/models 0 401 0"]);
+    let ids = gateway.query("SELECT request_id AS line FROM request_stats WHERE status = 200").await;
+    assert_eq!(ids.first().map(String::as_str), listed.header("x-request-id"));
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn a_stream_that_broke_is_written_as_failed() {
     let upstream = FakeUpstream::in_turn([Reply::stream(["Hel", "lo"]).cut_after(2)]).await;
     let gateway = with_database(&upstream).await;
