@@ -13,6 +13,8 @@ use super::{Client, within_patience};
 pub struct Program {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
+    /// Lines of the log that nobody has asked for yet.
+    unheard: Vec<String>,
 }
 
 impl Program {
@@ -32,17 +34,21 @@ impl Program {
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, log }
+        Self { child, log, unheard: Vec::new() }
     }
 
-    /// The next line of the log that contains `text`.
+    /// The next line of the log that contains `text` and was not given before. Its threads speak in no certain order.
     pub async fn says(&mut self, text: &str) -> String {
+        if let Some(said) = self.unheard.iter().position(|line| line.contains(text)) {
+            return self.unheard.remove(said);
+        }
         let line = async {
             loop {
                 let line = self.log.next_line().await.unwrap().unwrap_or_else(|| panic!("never said {text:?}"));
                 if line.contains(text) {
                     return line;
                 }
+                self.unheard.push(line);
             }
         };
         within_patience(text, line).await
