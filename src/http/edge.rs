@@ -22,7 +22,7 @@ use crate::canon::{Failure, FailureKind};
 use super::errors::error_response;
 
 /// The header that names a request.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A new name for a request.
 pub fn new_request_id() -> String {
@@ -92,13 +92,18 @@ where
     }
 }
 
+/// Says in an answer how its request is named.
+pub fn name_request(headers: &mut HeaderMap, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
 fn finish(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
-    if !headers.contains_key(&REQUEST_ID)
-        && let Ok(id) = HeaderValue::from_str(&new_request_id())
-    {
-        headers.insert(REQUEST_ID, id);
+    if !headers.contains_key(&REQUEST_ID) {
+        name_request(headers, &new_request_id());
     }
 }
 

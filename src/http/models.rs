@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
@@ -10,7 +9,7 @@ use crate::canon::Failure;
 use crate::relay::Account;
 
 use super::client_ip::client_ip;
-use super::edge::{REQUEST_ID, new_request_id};
+use super::edge::{name_request, new_request_id};
 use super::errors::error_response;
 use super::{Gateway, auth};
 
@@ -47,9 +46,7 @@ pub async fn list(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResp
             error_response(&failure)
         }
     };
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+    name_request(response.headers_mut(), &request_id);
     response
 }
 

@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use crate::relay::{Answer, Reply};
 use crate::routing::Quota;
 
-use super::edge::REQUEST_ID;
+use super::edge::name_request;
 use super::errors::error_response;
 
 /// The answer with all that is said beside it: what is left of the client's limit, in the headers
@@ -38,9 +38,7 @@ pub fn response(reply: Reply, request_id: &str) -> HttpResponse {
     if let Some(Ok(trail)) = reply.trail.filter(|trail| !trail.is_empty()).map(HeaderValue::try_from) {
         headers.insert(HeaderName::from_static("x-uni-api-attempts"), trail);
     }
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
+    name_request(headers, request_id);
     response
 }
 

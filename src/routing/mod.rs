@@ -21,7 +21,7 @@ pub use breaker::Verdict;
 pub use condition::{Condition, verdict};
 pub use gate::{Asks, Gate};
 pub use key_ring::KeyRing;
-pub use plan::{Attempted, Candidate, MAX_WAIT, Plan, Rest, Situation, Step, Why};
+pub use plan::{Attempted, Candidate, Plan, Rest, Situation, Step, Why};
 pub use pool::{Entry, Member, Pool};
 pub use rate_window::{Buckets, Quota};
 pub use regions::Regions;

@@ -11,7 +11,7 @@ use crate::config::{ChannelId, Retries};
 /// number. Bounds what a channel with hundreds of dead keys can cost.
 const EXTRA_ATTEMPTS: usize = 10;
 /// A request waits at most this long in all for limits to pass, …
-pub const MAX_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// … and so often.
 const MAX_WAITS: u8 = 2;
 

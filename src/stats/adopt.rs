@@ -69,15 +69,7 @@ mod tests {
     use super::*;
 
     /// As the Python program of October 2024 makes them.
-    const SEED: &str = "
-        CREATE TABLE request_stats (
-            id INTEGER NOT NULL, request_id VARCHAR, endpoint VARCHAR, client_ip VARCHAR, process_time FLOAT,
-            first_response_time FLOAT, provider VARCHAR, model VARCHAR, api_key VARCHAR, is_flagged BOOLEAN, text TEXT,
-            prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,
-            timestamp DATETIME DEFAULT (CURRENT_TIMESTAMP), PRIMARY KEY (id));
-        CREATE TABLE channel_stats (
-            id INTEGER NOT NULL, request_id VARCHAR, provider VARCHAR, model VARCHAR, api_key VARCHAR, success BOOLEAN,
-            timestamp DATETIME DEFAULT (CURRENT_TIMESTAMP), PRIMARY KEY (id));";
+    const SEED: &str = include_str!("../../tests/fixtures/stats-of-2024.sql");
 
     /// As the programs of 2026 make them, with their indexes.
     const TODAY: &str = "

@@ -64,16 +64,11 @@ async fn what_became_of_a_request_has_columns_of_its_own() {
     gateway.stop().await;
 }
 
-/// As the first program of the name made it, with a row of long ago and one of this hour.
-const OLD_FILE: &str = "
-    CREATE TABLE request_stats (
-        id INTEGER NOT NULL, request_id VARCHAR, endpoint VARCHAR, client_ip VARCHAR, process_time FLOAT,
-        first_response_time FLOAT, provider VARCHAR, model VARCHAR, api_key VARCHAR, is_flagged BOOLEAN, text TEXT,
-        prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,
-        timestamp DATETIME DEFAULT (CURRENT_TIMESTAMP), PRIMARY KEY (id));
-    CREATE TABLE channel_stats (
-        id INTEGER NOT NULL, request_id VARCHAR, provider VARCHAR, model VARCHAR, api_key VARCHAR, success BOOLEAN,
-        timestamp DATETIME DEFAULT (CURRENT_TIMESTAMP), PRIMARY KEY (id));
+/// As the first program of the name made it.
+const OLD_FILE: &str = include_str!("../fixtures/stats-of-2024.sql");
+
+/// A row of long ago, and one that is younger.
+const OLD_ROWS: &str = "
     INSERT INTO request_stats (request_id, timestamp) VALUES ('old', datetime('now', '-31 days')),
         ('young', datetime('now', '-29 days'));
     INSERT INTO channel_stats (request_id, timestamp) VALUES ('old', datetime('now', '-31 days')),
@@ -88,6 +83,7 @@ async fn what_is_too_old_goes_while_the_gateway_runs() {
             .with_database_made_by(|path| {
                 let mut file = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
                 file.batch_execute(OLD_FILE).unwrap();
+                file.batch_execute(OLD_ROWS).unwrap();
             })
             .start()
             .await;
