@@ -2,17 +2,22 @@
 //! how a request failed.
 //!
 //! [`ChatRequest`] and [`ChatEvent`] are the hub between wire formats: every format converts to and
-//! from them, none to another.
+//! from them, none to another. So are [`EmbeddingRequest`] and [`Embeddings`], [`RerankRequest`] and
+//! [`Ranking`] for what they name.
 
 mod chat;
+mod embedding;
 mod event;
 mod failure;
+mod rerank;
 mod usage;
 
 pub use chat::{
     Block, CacheHint, ChatRequest, Content, Effort, Function, Issuer, Json, Reasoning, ResponseFormat, Role, Sampling,
     Signature, Source, Text, Tool, ToolCall, ToolChoice, ToolResult, Turn,
 };
+pub use embedding::{EmbeddingRequest, Embeddings, Encoding};
 pub use event::{ChatEvent, FinishReason};
 pub use failure::{Failure, FailureKind, Next, Origin};
+pub use rerank::{Document, Ranked, Ranking, RerankRequest};
 pub use usage::Usage;

@@ -98,6 +98,42 @@ pub fn arguments_object<'a>(arguments: &'a str) -> Json<'a> {
     }
 }
 
+/// The value of a field of a client's request.
+///
+/// # Errors
+///
+/// `InvalidRequest` that names the field, for a value that is none of these.
+pub fn field<'a, T: Deserialize<'a>>(value: &'a RawValue, name: &str) -> Result<T, Failure> {
+    serde_json::from_str(value.get()).map_err(|error| {
+        let text = error.to_string();
+        // serde's own sentences may repeat the value, up to the last "expected".
+        let expected = text.rsplit_once("expected ").and_then(|(_, rest)| rest.split(" at line").next());
+        let reason = expected
+            .map_or_else(|| "is not what this request has there".to_owned(), |expected| format!("must be {expected}"));
+        Failure { param: Some(Cow::Owned(name.to_owned())), ..invalid(format!("\"{name}\" {reason}")) }
+    })
+}
+
+/// The client's request is not what its endpoint takes.
+pub fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::InvalidRequest, message)
+}
+
+/// Reads the whole of an upstream's answer. `not_one` says what to check when it is something else.
+///
+/// # Errors
+///
+/// The answer is empty, ends too early, or is something else.
+pub fn read_whole<'a, T: Deserialize<'a>>(body: &'a [u8], not_one: &str) -> Result<T, Failure> {
+    if body.trim_ascii().is_empty() {
+        return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
+    }
+    serde_json::from_slice(body).map_err(|error| match error.is_eof() {
+        true => Failure::new(FailureKind::CutAnswer, "the upstream's answer ended before it was whole"),
+        false => unreadable(not_one),
+    })
+}
+
 /// The channel's format cannot say what the request asks for.
 pub fn untranslatable(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Untranslatable, message)

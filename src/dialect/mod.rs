@@ -19,12 +19,15 @@ pub mod answer_stream;
 pub mod anthropic;
 pub mod cohere;
 pub mod gemini;
+pub mod jina;
 pub mod json;
 pub mod model_list;
 pub mod moderation;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod passthrough;
 pub mod refusal;
+pub mod rerank;
 pub mod sse;
 pub mod translated;
 

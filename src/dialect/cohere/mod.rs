@@ -4,7 +4,9 @@
 //! guides "Streaming", "Tool use", "Reasoning", "Image inputs", "Structured outputs", "Parameter
 //! types in tool use" (version 1), "Migrating from API v1 to API v2".
 
+pub mod embed;
 mod functions;
+pub mod rerank;
 mod response_format;
 mod sampling;
 mod v1_answer;

@@ -7,6 +7,7 @@
 
 mod answer;
 mod contents;
+pub mod embeddings;
 mod media;
 mod models;
 mod request;

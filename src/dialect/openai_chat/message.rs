@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use crate::canon::{
     Block, ChatRequest, Content, Failure, Issuer, Role, Signature, Source, Text, ToolCall, ToolResult, Turn,
 };
-use crate::dialect::json::{Str, part, untranslatable};
+use crate::dialect::json::{Str, field, invalid, part, untranslatable};
 
-use super::request::{WireCache, cache, field, invalid};
+use super::request::{WireCache, cache};
 
 #[derive(Deserialize)]
 struct Message<'a> {
