@@ -29,6 +29,9 @@ pub fn read_request(body: &str) -> Result<EmbeddingRequest<'_>, Failure> {
         match name.as_ref() {
             // No other format has a place for the client's own users here.
             "model" | "user" => {}
+            "stream" if value.get() == "true" => {
+                return Err(invalid("vectors are not streamed; leave \"stream\" out").at("stream"));
+            }
             "input" => request.texts = read_input(value)?,
             "dimensions" => request.dimensions = Some(read_dimensions(value)?),
             "encoding_format" => request.encoding = read_encoding(value)?,
@@ -240,6 +243,13 @@ mod tests {
         }
         let (kind, param, _) = refusal(r#"{"input":"a","encoding_format":"int8"}"#);
         assert_eq!((kind, param.as_deref()), (FailureKind::Untranslatable, Some("encoding_format")));
+    }
+
+    #[test]
+    fn vectors_are_not_streamed() {
+        let (kind, param, _) = refusal(r#"{"input":"a","stream":true}"#);
+        assert_eq!((kind, param.as_deref()), (FailureKind::InvalidRequest, Some("stream")));
+        assert!(read_request(r#"{"input":"a","stream":false}"#).is_ok());
     }
 
     #[test]

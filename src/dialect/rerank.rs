@@ -30,6 +30,9 @@ pub fn read_request(body: &str) -> Result<RerankRequest<'_>, Failure> {
         }
         match name.as_ref() {
             "model" => {}
+            "stream" if value.get() == "true" => {
+                return Err(invalid("a ranking is not streamed; leave \"stream\" out").at("stream"));
+            }
             "query" if value.get().starts_with('{') => {
                 return Err(untranslatable("this channel takes a text only as \"query\"").at("query"));
             }
@@ -184,6 +187,7 @@ mod tests {
             (json!({"query": "q", "documents": "a"}), "documents"),
             (json!({"query": "q", "documents": [7]}), "documents"),
             (json!({"query": "q", "documents": [null]}), "documents"),
+            (json!({"query": "q", "documents": ["a"], "stream": true}), "stream"),
             (json!({"query": "q", "documents": ["a"], "top_n": 0}), "top_n"),
             (json!({"query": "q", "documents": ["a"], "top_n": -1}), "top_n"),
             (json!({"query": "q", "documents": ["a"], "top_n": "1"}), "top_n"),
