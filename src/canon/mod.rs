@@ -1,5 +1,5 @@
 //! Plain data that every room understands: what a client asks of a model, what the model answers,
-//! how a request failed.
+//! how a request failed; and the table of [`Operation`]s.
 //!
 //! [`ChatRequest`] and [`ChatEvent`] are the hub between wire formats: every format converts to and
 //! from them, none to another. So are [`EmbeddingRequest`] and [`Embeddings`], [`RerankRequest`] and
@@ -9,6 +9,7 @@ mod chat;
 mod embedding;
 mod event;
 mod failure;
+mod operation;
 mod rerank;
 mod usage;
 
@@ -19,5 +20,6 @@ pub use chat::{
 pub use embedding::{EmbeddingRequest, Embeddings, Encoding};
 pub use event::{ChatEvent, FinishReason};
 pub use failure::{Failure, FailureKind, Next, Origin};
+pub use operation::{AnswerKind, BodyKind, Operation, Row};
 pub use rerank::{Document, Ranked, Ranking, RerankRequest};
 pub use usage::Usage;
