@@ -37,6 +37,7 @@ const LISTS: [(&[&str], &[&str]); 9] = [
         &[
             "claude*",
             "gemini-2.5-flash-image*",
+            "gemini-embedding*",
             "gemini-3*",
             "gemini-4*",
             "gemini-5*",
@@ -198,6 +199,8 @@ mod tests {
             ("llama-4", six),
             ("gemini-2.5-pro", "us-central1 us-east1 us-east4 us-east5 us-south1 us-west1"),
             ("gemini-2.5-flash-image-preview", "global global"),
+            ("gemini-embedding-2", "global global"),
+            ("text-embedding-005", six),
             ("gemini-3-pro-preview", "global global"),
             ("gemini-3.1-pro", "global global"),
             ("claude-3-5-sonnet@20240620", "us-east5 europe-west1 us-east5"),

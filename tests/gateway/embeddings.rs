@@ -145,7 +145,7 @@ async fn newer_models_on_vertex_take_one_text() {
     let answer = embed(&gateway, &request(json!(["a", "b"]))).await;
     let error = &answer.json()["error"];
     assert_eq!((answer.status, &error["code"]), (400, &json!("unsupported_by_channel")));
-    assert_eq!(error["message"], "this channel takes one text at a time; send them one by one");
+    assert_eq!(error["message"], "vertex: this channel takes one text at a time; send them one by one");
     assert_eq!(api.received().len(), 1);
     gateway.stop().await;
 }
@@ -244,7 +244,7 @@ async fn an_answer_with_another_number_of_vectors_than_of_texts_is_a_failure() {
     let answer = embed(&gateway, &request(json!(["a", "b"]))).await;
     let error = &answer.json()["error"];
     assert_eq!((answer.status, &error["code"]), (502, &json!("upstream_unreadable_answer")));
-    assert_eq!(error["message"], "the upstream's answer has 1 vectors for 2 texts");
+    assert_eq!(error["message"], "up: the upstream's answer has 1 vectors for 2 texts");
     gateway.stop().await;
 }
 
@@ -313,7 +313,7 @@ async fn a_wrong_request_is_refused_with_the_field_at_fault() {
 #[actix_web::test]
 async fn what_the_upstream_refuses_is_told() {
     let refusals = [
-        (Reply::error(400, "input is too long"), 400, "upstream_rejected"),
+        (Reply::error(400, "no such parameter"), 400, "upstream_rejected"),
         (Reply::error(404, "no such model"), 404, "upstream_not_found"),
         (Reply::error(429, "slow down"), 429, "rate_limit_exceeded"),
         (Reply::error(401, "wrong key"), 502, "upstream_key_refused"),
