@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::TimeLimits;
+use crate::dialect::call::Payload;
 use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
@@ -64,6 +65,13 @@ pub struct Outgoing {
 impl From<Bytes> for Outgoing {
     fn from(body: Bytes) -> Self {
         Self { body: vec![body], content_type: None, anthropic_beta: None }
+    }
+}
+
+impl From<Payload> for Outgoing {
+    fn from(Payload { segments, content_type }: Payload) -> Self {
+        let content_type = content_type.and_then(|text| HeaderValue::try_from(text).ok());
+        Self { body: segments, content_type, anthropic_beta: None }
     }
 }
 
