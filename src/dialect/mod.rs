@@ -20,6 +20,7 @@ pub mod answer_stream;
 pub mod anthropic;
 pub mod call;
 pub mod cohere;
+pub mod form;
 pub mod gemini;
 pub mod jina;
 pub mod json;
