@@ -1,4 +1,4 @@
-//! Cohere chat, version 2 (`/v2/chat`) and version 1 (`/v1/chat`).
+//! Cohere chat, version 2 (`/v2/chat`) and version 1 (`/v1/chat`); [`embed`] and [`rerank`] beside it.
 //!
 //! Source: Cohere's API reference, "Chat" and "Chat with Streaming" of both versions, and its
 //! guides "Streaming", "Tool use", "Reasoning", "Image inputs", "Structured outputs", "Parameter
