@@ -18,6 +18,7 @@ pub use answer_stream::{AnswerStream, Passed};
 pub mod answer_stream;
 pub mod anthropic;
 pub mod cohere;
+pub mod data_uri;
 pub mod gemini;
 pub mod json;
 pub mod model_list;
