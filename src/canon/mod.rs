@@ -7,6 +7,7 @@
 mod chat;
 mod event;
 mod failure;
+mod image;
 mod usage;
 
 pub use chat::{
@@ -15,4 +16,5 @@ pub use chat::{
 };
 pub use event::{ChatEvent, FinishReason};
 pub use failure::{Failure, FailureKind, Next, Origin};
+pub use image::{Dimensions, Image, ImageRequest, ImageUsage, Images};
 pub use usage::Usage;

@@ -24,6 +24,7 @@ pub mod json;
 pub mod model_list;
 pub mod moderation;
 pub mod openai_chat;
+pub mod openai_images;
 pub mod passthrough;
 pub mod refusal;
 pub mod sse;

@@ -7,6 +7,9 @@
 
 mod answer;
 mod contents;
+mod image_size;
+pub mod imagen;
+pub mod images;
 mod media;
 mod models;
 mod request;
