@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::{ChannelId, ClientKey, Config, ModelName, ModelSource};
+use crate::routing::Usable;
 
 use super::health::HealthBoard;
 use super::messages::{Dispatch, ListModels, ModelsChanged, Reload, Retire, Ticket, Verdict};
@@ -144,12 +145,12 @@ impl Control {
         self.ask(|control, reply| outbox::put(control, Dispatch { ticket: ticket.clone(), reply })).await
     }
 
-    /// Every alias that a client may use now.
+    /// Every model that a client may use now.
     ///
     /// # Errors
     ///
     /// Only when the Router keeps dying.
-    pub async fn models(self: &Arc<Self>, client: &Arc<ClientKey>) -> Result<Vec<Arc<str>>, Failure> {
+    pub async fn models(self: &Arc<Self>, client: &Arc<ClientKey>) -> Result<Vec<Usable>, Failure> {
         self.ask(|control, reply| control.router().do_send(ListModels { client: Arc::clone(client), reply })).await
     }
 

@@ -10,7 +10,7 @@ use crate::upstream::{Placement, Token, vertex_target};
 
 use super::access::{Access, Entry};
 use super::lease::{Outcome, Settle};
-use super::messages::{Dispatch, Purpose};
+use super::messages::Dispatch;
 use super::slot::{Applicant, Slot, Without};
 use super::targets::{Ask, Kept};
 
@@ -48,7 +48,7 @@ impl Google {
     pub fn slot(&mut self, applicant: Applicant<'_>, rests: &Rests) -> Result<Slot, Without> {
         let Applicant { ticket, model, now } = applicant;
         let Some(Vertex { account, .. }) = self.channel.vertex.as_deref() else { return Err(Without::Slot(None)) };
-        let Purpose::Chat { stream } = ticket.purpose else { return Err(Without::Slot(None)) };
+        let ask = (ticket.purpose.operation(), ticket.purpose.stream());
         let held = match self.access.enter(Instant::now()) {
             Entry::Granted(held) => held,
             Entry::Wait => return Err(Without::Token),
@@ -66,9 +66,9 @@ impl Google {
             *serial = held.serial;
             kept.clear();
         }
-        let target = kept.get(Ask { key: region, model: Some((Arc::clone(model), stream)) }, || {
+        let target = kept.get(Ask { key: region, operation: ask.0, model: Some((Arc::clone(model), ask.1)) }, || {
             let placement = Placement { project: &account.project_id, region: name, model };
-            vertex_target(&self.channel.base_url, &placement, stream, &held.value)
+            vertex_target(&self.channel.base_url, &placement, ask, &held.value)
         });
         let target = target.map_err(Without::Target)?;
         Ok(Slot { key: region, label: None, region: Some(Arc::clone(name)), target, token: Some(held.serial) })

@@ -10,7 +10,6 @@ use crate::config::{Channel, RateLimit};
 use crate::routing::{Buckets, KeyRing, Rest, Rests, Why};
 use crate::upstream::{InvalidTarget, Target};
 
-use super::messages::Purpose;
 use super::slot::{Applicant, Slot, Without};
 use super::targets::Targets;
 
@@ -60,11 +59,7 @@ impl Keys {
             Some(key) => key,
             None => applicant.first_to_wake(ring.positions().filter(|key| !is_spent(*key)), rest_of)?,
         };
-        let target = match ticket.purpose {
-            Purpose::Chat { stream } => targets.chat(key, model, stream),
-            Purpose::Moderation => targets.moderation(key),
-        };
-        let target = target.map_err(Without::Target)?;
+        let target = targets.answer(key, model, ticket.purpose).map_err(Without::Target)?;
         if let Some(limit) = limit {
             // Looked at before, so that it cannot be spent.
             let _ = sent.take(&(key, Arc::clone(model)), &limit.rates, now);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use actix::Message;
 use tokio::sync::oneshot;
 
-use crate::canon::{Failure, Next};
+use crate::canon::{Failure, Next, Operation};
 use crate::config::{ChannelId, ClientKey, Config};
-use crate::routing::{Attempted, Plan, Quota, Rest, Situation, Step};
+use crate::routing::{Attempted, Plan, Quota, Rest, Situation, Step, Usable};
 use crate::upstream::Token;
 
 use super::lease::Lease;
@@ -42,13 +42,30 @@ pub struct Ticket {
 /// What a request wants of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// An answer.
-    Chat {
-        /// Whether it is streamed.
+    /// An answer for the client.
+    Answer {
+        /// What the model is to do.
+        operation: Operation,
+        /// Whether the answer is streamed.
         stream: bool,
     },
     /// Its judgement of a prompt that a client has sent; counts for no limit of the client's.
-    Moderation,
+    Judgement,
+}
+
+impl Purpose {
+    /// What the model is to do.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::Answer { operation, .. } => operation,
+            Self::Judgement => Operation::Moderations,
+        }
+    }
+
+    /// Whether the answer is streamed.
+    pub fn stream(self) -> bool {
+        matches!(self, Self::Answer { stream: true, .. })
+    }
 }
 
 impl Ticket {
@@ -155,8 +172,8 @@ pub struct DispatchBatch(pub Vec<Dispatch>);
 pub struct ListModels {
     /// Who asks.
     pub client: Arc<ClientKey>,
-    /// Where the aliases go.
-    pub reply: oneshot::Sender<Vec<Arc<str>>>,
+    /// Where the models go.
+    pub reply: oneshot::Sender<Vec<Usable>>,
 }
 
 /// A list of models was asked for, and this came back to the ProviderActor.

@@ -128,6 +128,10 @@ impl ProviderActor {
             }
             (Err(Without::Token), Some(google)) => google.wait(dispatch),
             (Err(Without::Failure(why)), _) => self.decline(dispatch, None, Some(*why)),
+            (Err(Without::Target(why @ InvalidTarget::Unsupported(_))), _) => {
+                let why = format!("{}: {why}", self.line.channel.name);
+                self.decline(dispatch, None, Some(Failure::new(FailureKind::Untranslatable, why)));
+            }
             (Err(Without::Target(why)), _) => {
                 log::error!("channel {}: {why}", self.line.channel.name);
                 self.decline(dispatch, None, None);

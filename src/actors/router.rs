@@ -73,7 +73,7 @@ impl Router {
                 format!("the model \"{}\" is not available to this key; GET /v1/models lists what is", ticket.model);
             return Err(Failure::new(FailureKind::ModelNotFound, message).at("model"));
         };
-        if ticket.purpose != Purpose::Moderation {
+        if ticket.purpose != Purpose::Judgement {
             let asks = Asks { client: &ticket.client, model: &ticket.model, prompt_tokens: ticket.prompt_tokens };
             let (quota, admitted) = self.gate.admit(asks, &config.rate_limit, now);
             ticket.quota = quota;
@@ -161,7 +161,7 @@ impl Handler<ListModels> for Router {
 
     fn handle(&mut self, ListModels { client, reply }: ListModels, _: &mut Context<Self>) {
         // A worker that is gone wants no answer.
-        let _ = reply.send(self.switchboard.aliases(&client, &self.control.config().client_keys));
+        let _ = reply.send(self.switchboard.usable(&client, &self.control.config().client_keys));
     }
 }
 

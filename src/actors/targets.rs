@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::canon::Operation;
 use crate::config::{Channel, Secret};
-use crate::upstream::{InvalidTarget, Operation, Target, address_names_model};
+use crate::upstream::{Endpoint, InvalidTarget, Target, address_names_model};
+
+use super::messages::Purpose;
 
 /// How many targets are kept. Beyond it, which takes hundreds of models, they are prepared anew.
 const MAX_KEPT: usize = 4096;
@@ -14,6 +17,8 @@ const MAX_KEPT: usize = 4096;
 pub(super) struct Ask {
     /// The position of the key or the region.
     pub key: usize,
+    /// What is asked for.
+    pub operation: Operation,
     /// The model, and whether it streams. Where the address does not name the model, all models
     /// share one target.
     pub model: Option<(Arc<str>, bool)>,
@@ -51,7 +56,6 @@ impl Kept {
 pub(super) struct Targets {
     channel: Arc<Channel>,
     kept: Kept,
-    moderations: Kept,
 }
 
 impl Targets {
@@ -61,7 +65,7 @@ impl Targets {
     ///
     /// The channel's URL or one of its keys cannot be put on the wire.
     pub fn new(channel: Arc<Channel>) -> Result<Self, InvalidTarget> {
-        let targets = Self { channel, kept: Kept::default(), moderations: Kept::default() };
+        let targets = Self { channel, kept: Kept::default() };
         targets.lists()?;
         Ok(targets)
     }
@@ -70,23 +74,15 @@ impl Targets {
     ///
     /// # Errors
     ///
-    /// The address of the model cannot be put on the wire.
-    pub fn chat(&mut self, key: usize, model: &Arc<str>, stream: bool) -> Result<Arc<Target>, InvalidTarget> {
+    /// The address of the model cannot be put on the wire, or the channel's format has no such
+    /// operation.
+    pub fn answer(&mut self, key: usize, model: &Arc<str>, purpose: Purpose) -> Result<Arc<Target>, InvalidTarget> {
+        let (operation, stream) = (purpose.operation(), purpose.stream());
         let model_in_address = address_names_model(self.channel.dialect).then(|| (Arc::clone(model), stream));
-        let Self { channel, kept, .. } = self;
-        kept.get(Ask { key, model: model_in_address }, || {
-            Target::new(channel, Operation::Chat { model, stream }, channel.keys.get(key))
+        let Self { channel, kept } = self;
+        kept.get(Ask { key, operation, model: model_in_address }, || {
+            Target::new(channel, Endpoint::Answer { operation, model, stream }, channel.keys.get(key))
         })
-    }
-
-    /// Where to ask for the judgement of a prompt, with the key at this position.
-    ///
-    /// # Errors
-    ///
-    /// The channel's format has no moderation.
-    pub fn moderation(&mut self, key: usize) -> Result<Arc<Target>, InvalidTarget> {
-        let Self { channel, moderations, .. } = self;
-        moderations.get(Ask { key, model: None }, || Target::new(channel, Operation::Moderate, channel.keys.get(key)))
     }
 
     /// Where to ask for the list of models, with each key.
@@ -99,7 +95,7 @@ impl Targets {
             [] => vec![None],
             keys => keys.iter().map(Some).collect(),
         };
-        let list = |key: Option<&Secret>| Target::new(&self.channel, Operation::ListModels, key).map(Arc::new);
+        let list = |key: Option<&Secret>| Target::new(&self.channel, Endpoint::ListModels, key).map(Arc::new);
         keys.into_iter().map(list).collect()
     }
 }

@@ -1,5 +1,5 @@
 //! Plain data that every room understands: what a client asks of a model, what the model answers,
-//! how a request failed.
+//! how a request failed; and the table of [`Operation`]s.
 //!
 //! [`ChatRequest`] and [`ChatEvent`] are the hub between wire formats: every format converts to and
 //! from them, none to another.
@@ -8,6 +8,7 @@ mod chat;
 mod event;
 mod failure;
 mod image;
+mod operation;
 mod usage;
 
 pub use chat::{
@@ -17,4 +18,5 @@ pub use chat::{
 pub use event::{ChatEvent, FinishReason};
 pub use failure::{Failure, FailureKind, Next, Origin};
 pub use image::{Dimensions, Image, ImageRequest, ImageUsage, Images};
+pub use operation::{AnswerKind, BodyKind, Operation, Row};
 pub use usage::Usage;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::canon::{Failure, Usage};
 
 use super::Framing;
+use super::call::TypedStream;
 use super::passthrough::ChatStream;
 use super::translated::TranslatedStream;
 
@@ -13,6 +14,8 @@ use super::translated::TranslatedStream;
 pub enum AnswerStream {
     /// The upstream speaks like the client.
     Passed(ChatStream),
+    /// It does, and not of a chat.
+    Typed(TypedStream),
     /// It does not.
     Translated(TranslatedStream),
 }
@@ -38,7 +41,7 @@ impl AnswerStream {
     /// How the upstream cuts its stream into events.
     pub fn framing(&self) -> Framing {
         match self {
-            Self::Passed(_) => Framing::ServerSentEvents,
+            Self::Passed(_) | Self::Typed(_) => Framing::ServerSentEvents,
             Self::Translated(stream) => stream.framing(),
         }
     }
@@ -47,6 +50,7 @@ impl AnswerStream {
     pub fn push(&mut self, piece: Bytes) -> Passed {
         match self {
             Self::Passed(stream) => stream.push(piece),
+            Self::Typed(stream) => stream.push(piece),
             Self::Translated(stream) => stream.push(piece),
         }
     }
@@ -55,6 +59,7 @@ impl AnswerStream {
     pub fn finish(&mut self) -> Passed {
         match self {
             Self::Passed(stream) => stream.finish(),
+            Self::Typed(stream) => stream.finish(),
             Self::Translated(stream) => stream.finish(),
         }
     }
@@ -63,6 +68,7 @@ impl AnswerStream {
     pub fn has_substance(&self) -> bool {
         match self {
             Self::Passed(stream) => stream.has_substance(),
+            Self::Typed(stream) => stream.has_substance(),
             Self::Translated(stream) => stream.has_substance(),
         }
     }
@@ -71,6 +77,7 @@ impl AnswerStream {
     pub fn is_done(&self) -> bool {
         match self {
             Self::Passed(stream) => stream.is_done(),
+            Self::Typed(stream) => stream.is_done(),
             Self::Translated(stream) => stream.is_done(),
         }
     }
@@ -79,6 +86,7 @@ impl AnswerStream {
     pub fn usage(&self) -> Option<Usage> {
         match self {
             Self::Passed(stream) => stream.usage(),
+            Self::Typed(stream) => stream.usage(),
             Self::Translated(stream) => stream.usage(),
         }
     }

@@ -1,8 +1,11 @@
-//! What all formats need of JSON: text borrowed from the document, raw objects, failures.
+//! What all formats need of JSON: text borrowed from the document, raw objects, edits, failures.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -107,6 +110,74 @@ pub fn untranslatable(message: impl Into<String>) -> Failure {
 /// The upstream's answer is not what its format has.
 pub fn unreadable(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::UnreadableAnswer, message)
+}
+
+/// No model has a longer name, in bytes. It goes into error messages and statistics, so it has to be
+/// bounded.
+pub const MAX_MODEL_BYTES: usize = 512;
+
+/// The name of a model that a client asks for.
+///
+/// # Errors
+///
+/// `InvalidRequest`, should it not be one.
+pub fn model_name(value: &RawValue) -> Result<Arc<str>, Failure> {
+    if value.get().len() > MAX_MODEL_BYTES {
+        return Err(invalid("\"model\" is too long to be the name of a model").at("model"));
+    }
+    match serde_json::from_str::<Str<'_>>(value.get()) {
+        Ok(Str(name)) if !name.is_empty() => Ok(name.into()),
+        _ => Err(invalid("\"model\" must be a string that is not empty").at("model")),
+    }
+}
+
+/// A part of a document and what is to stand there.
+pub type Edit<'a> = (Range<usize>, Text<'a>);
+
+/// The document with these edits; itself when there are none.
+pub fn edited(document: &Bytes, mut edits: Vec<Edit<'_>>) -> Bytes {
+    if edits.is_empty() {
+        return document.clone();
+    }
+    edits.sort_by_key(|(place, _)| place.start);
+    let growth: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let mut out = BytesMut::with_capacity(document.len() + growth);
+    let mut from = 0;
+    for (place, text) in edits {
+        out.extend_from_slice(document.get(from..place.start).unwrap_or_default());
+        out.extend_from_slice(text.as_bytes());
+        from = place.end;
+    }
+    out.extend_from_slice(document.get(from..).unwrap_or_default());
+    out.freeze()
+}
+
+/// A text as JSON.
+pub fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The client's request is not what the operation takes.
+pub fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::InvalidRequest, message)
+}
+
+/// The client's request is no JSON document, or none with the right types; says where, and repeats
+/// nothing of it.
+pub fn malformed(error: &serde_json::Error) -> Failure {
+    let text = error.to_string();
+    let reason = text.split(" at line ").next().unwrap_or_default();
+    let place = format!("line {} column {}", error.line(), error.column());
+    invalid(if reason.ends_with("expected a list of messages") {
+        // serde's own sentences would repeat the value.
+        format!("\"messages\" must be a list ({place})")
+    } else if reason.starts_with("invalid type") {
+        format!("the body must be a JSON object ({place})")
+    } else if error.is_data() {
+        format!("{reason} ({place})")
+    } else {
+        format!("the body is not valid JSON: {reason} at {place}")
+    })
 }
 
 #[cfg(test)]

@@ -8,15 +8,17 @@
 //!
 //! [`Format`] is the table of them. A client speaks `openai_chat`; where its upstream does too,
 //! [`passthrough`] sends the bytes on as they are, otherwise [`translated`] goes through the hub.
-//! [`AnswerStream`] is either. What providers say of errors is read in one place for all formats:
-//! [`refusal`].
+//! [`AnswerStream`] is either. What is not chat is in [`call`]. What providers say of errors is read
+//! in one place for all formats: [`refusal`].
 
 use crate::canon::{ChatEvent, ChatRequest, Failure};
 
 pub use answer_stream::{AnswerStream, Passed};
+pub use call::Translation;
 
 pub mod answer_stream;
 pub mod anthropic;
+pub mod call;
 pub mod cohere;
 pub mod data_uri;
 pub mod gemini;
@@ -29,6 +31,17 @@ pub mod passthrough;
 pub mod refusal;
 pub mod sse;
 pub mod translated;
+
+/// What an upstream speaks where it is asked for an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// The same as the client.
+    Same,
+    /// Another format of chat.
+    Chat(Format),
+    /// Another format of another operation.
+    Call(Translation),
+}
 
 /// A wire format of upstreams that do not speak like the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

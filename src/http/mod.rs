@@ -1,12 +1,14 @@
 //! Routes, authentication, CORS and error bodies; one thin file per endpoint.
 
+mod ask;
 mod auth;
 mod body;
-mod chat;
 mod client_ip;
+mod direct;
 mod edge;
 mod errors;
 mod health;
+mod keys;
 mod models;
 mod page;
 mod reply;

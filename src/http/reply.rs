@@ -15,19 +15,13 @@ use super::errors::error_response;
 /// that OpenAI's clients know ("Rate limits in headers"), and to an admin the attempts.
 pub fn response(reply: Reply, request_id: &str) -> HttpResponse {
     let mut response = match reply.answer {
-        Ok(Answer::Whole(body)) => {
-            let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
+        Ok(Answer::Whole { content_type, body }) => answered(content_type, BoxBody::new(body)),
+        Ok(Answer::Bytes { content_type, body }) => unbuffered(answered(content_type, BoxBody::new(body))),
         Ok(Answer::Events(events)) => {
-            let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(events));
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            // Asks nginx in front of us not to collect the stream.
-            headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-            response
+            let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
+            let mut response = answered(content_type, BoxBody::new(events));
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            unbuffered(response)
         }
         Err(failure) => error_response(&failure),
     };
@@ -39,6 +33,18 @@ pub fn response(reply: Reply, request_id: &str) -> HttpResponse {
         headers.insert(HeaderName::from_static("x-uni-api-attempts"), trail);
     }
     name_request(headers, request_id);
+    response
+}
+
+fn answered(content_type: HeaderValue, body: BoxBody) -> HttpResponse {
+    let mut response = HttpResponse::with_body(StatusCode::OK, body);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// Asks nginx in front of us not to collect the answer.
+fn unbuffered(mut response: HttpResponse) -> HttpResponse {
+    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
 }
 

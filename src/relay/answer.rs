@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::{Control, Lease, Outcome, Purpose, StatsQueue, Ticket};
@@ -11,6 +12,7 @@ use crate::routing::Quota;
 
 use super::account::Account;
 use super::attempt::{Begun, attempt};
+use super::byte_stream::ByteStream;
 use super::exchange::Asked;
 use super::journey::Journey;
 use super::stream::EventStream;
@@ -25,10 +27,22 @@ pub struct Relay {
 
 /// What the client gets.
 pub enum Answer {
-    /// A whole JSON document.
-    Whole(Bytes),
+    /// All of it.
+    Whole {
+        /// What it is.
+        content_type: HeaderValue,
+        /// The answer.
+        body: Bytes,
+    },
     /// A stream of events.
     Events(Box<EventStream>),
+    /// Bytes as they come.
+    Bytes {
+        /// What they are.
+        content_type: HeaderValue,
+        /// The answer.
+        body: Box<ByteStream>,
+    },
 }
 
 /// What became of a request, with what is to be said beside it.
@@ -49,11 +63,11 @@ impl From<Failure> for Reply {
 }
 
 impl Relay {
-    /// Answers a chat request from the first channel that can. The answer's failure is the most
+    /// Answers a request from the first channel that can. The answer's failure is the most
     /// informative one of all attempts, or says why there was none.
-    pub async fn chat(&self, client: Arc<ClientKey>, asked: Asked, mut account: Account) -> Reply {
-        let purpose = Purpose::Chat { stream: asked.request.stream };
-        let mut ticket = Ticket::new(Arc::clone(&client), Arc::clone(&asked.request.model), purpose);
+    pub async fn answer(&self, client: Arc<ClientKey>, asked: Asked, mut account: Account) -> Reply {
+        let purpose = Purpose::Answer { operation: asked.request.operation(), stream: asked.request.stream() };
+        let mut ticket = Ticket::new(Arc::clone(&client), Arc::clone(asked.request.model()), purpose);
         ticket.prompt_tokens = asked.prompt_tokens;
         let mut journey = Journey::new(&self.control, ticket, self.control.now());
         let answer = self.first_answer(&client, &asked, &mut journey, &mut account).await;
@@ -73,7 +87,7 @@ impl Relay {
         account: &mut Account,
     ) -> Result<(Begun, Lease), Failure> {
         if client.is_moderated
-            && let Some(text) = asked.request.last_text()
+            && let Some(text) = asked.request.words()
         {
             // Who is over the limit is not judged either.
             journey.admit().await?;
@@ -86,11 +100,15 @@ impl Relay {
 fn deliver(begun: Begun, lease: Lease, mut account: Account) -> Answer {
     account.first_event();
     match begun {
-        Begun::Whole { body, usage } => {
+        Begun::Whole { body, content_type, usage } => {
             account.used(usage);
             account.succeeded();
             lease.settle(Outcome::Succeeded);
-            Answer::Whole(body)
+            Answer::Whole { content_type, body }
+        }
+        Begun::Bytes { first, content_type, length, body } => {
+            lease.begun();
+            Answer::Bytes { content_type, body: Box::new(ByteStream::new(first, length, body, lease, account)) }
         }
         Begun::Stream { first, chat, body } => {
             lease.begun();

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use actix_web::http::header::HeaderValue;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use crate::actors::Lease;
 use crate::canon::{Failure, FailureKind, Usage};
 use crate::dialect::{AnswerStream, Framing};
-use crate::upstream::{self, Body, Outgoing};
+use crate::upstream::{self, Answer, Body};
 
-use super::exchange::{Asked, Exchange};
+use super::exchange::{Asked, Exchange, Request};
 use super::journey::deadline_passed;
 
 /// An answer that is not streamed may be this long, in bytes; images come as base64 in there.
-const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;
 /// As much of a stream is held back, in bytes, while it has nothing but announcements to say.
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
@@ -24,6 +25,8 @@ pub enum Begun {
     Whole {
         /// In the client's words.
         body: Bytes,
+        /// What it is.
+        content_type: HeaderValue,
         /// What it used.
         usage: Option<Usage>,
     },
@@ -36,15 +39,31 @@ pub enum Begun {
         /// Where the rest comes from; `None` when there is no rest.
         body: Option<Body>,
     },
+    /// The beginning of an answer that is passed on as it comes.
+    Bytes {
+        /// What goes to the client first.
+        first: Bytes,
+        /// What it is.
+        content_type: HeaderValue,
+        /// How long all of it is, if the upstream said so.
+        length: Option<u64>,
+        /// Where the rest comes from.
+        body: Body,
+    },
 }
 
 /// Sends the request to the channel of the lease and waits for the commit point, which has to come
 /// before the deadline.
 pub async fn attempt(asked: &Asked, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
-    let exchange = Exchange::new(asked, lease);
-    let begun = match asked.request.stream {
-        true => stream(&exchange, lease, deadline).await,
-        false => whole(&exchange, lease, deadline).await,
+    let begun = match &asked.request {
+        Request::Call(call) => super::call::attempt(call, lease, deadline).await,
+        Request::Chat(chat) => {
+            let exchange = Exchange::new(asked, chat, lease);
+            match chat.stream {
+                true => stream(&exchange, lease, deadline).await,
+                false => whole(&exchange, lease, deadline).await,
+            }
+        }
     };
     begun.map_err(|failure| attributed(failure, lease))
 }
@@ -96,25 +115,32 @@ async fn whole(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Res
     };
     let (body, is_complete) = within(limits.total, deadline, FailureKind::TotalTimeout, total).await?;
     let (body, usage) = exchange.read_answer(body, is_complete)?;
-    Ok(Begun::Whole { body, usage })
+    Ok(Begun::Whole { body, content_type: HeaderValue::from_static("application/json"), usage })
 }
 
 async fn stream(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let outgoing = exchange.outgoing().await?;
-    let begun = begin_stream(exchange, lease, outgoing);
+    let begun = async {
+        let answer = upstream::send(lease.target(), outgoing, lease.limits()).await?;
+        begin_stream(answer, exchange.stream(), |document| exchange.read_answer(document, false).err()).await
+    };
     within(lease.limits().first_event, deadline, FailureKind::FirstEventTimeout, begun).await
 }
 
-async fn begin_stream(exchange: &Exchange<'_>, lease: &Lease, outgoing: Outgoing) -> Result<Begun, Failure> {
-    let mut answer = upstream::send(lease.target(), outgoing, lease.limits()).await?;
-    let mut chat = exchange.stream();
+/// Waits for the first event of a stream that says something. `fault_in` looks at a document that
+/// came in place of the stream.
+pub(super) async fn begin_stream(
+    mut answer: Answer,
+    mut chat: AnswerStream,
+    fault_in: impl FnOnce(Bytes) -> Option<Failure>,
+) -> Result<Begun, Failure> {
+    let mut is_stream = answer.is_event_stream();
     let mut held = BytesMut::new();
-    let mut is_stream = answer.is_event_stream;
     while let Some(piece) = answer.body.next().await {
         let piece = piece?;
         if !is_stream && let Some(first) = piece.trim_ascii_start().first() {
             if !begins_an_event(*first) && chat.framing() == Framing::ServerSentEvents {
-                return Err(no_stream(exchange, piece, answer.body).await);
+                return Err(no_stream(fault_in, piece, answer.body).await);
             }
             is_stream = true;
         }
@@ -141,12 +167,12 @@ fn begins_an_event(first: u8) -> bool {
 }
 
 /// A stream was asked for and a document came: most often an error with a status of success.
-async fn no_stream(exchange: &Exchange<'_>, first: Bytes, rest: Body) -> Failure {
+async fn no_stream(fault_in: impl FnOnce(Bytes) -> Option<Failure>, first: Bytes, rest: Body) -> Failure {
     let mut document = BytesMut::from(first);
     if let Ok(rest) = rest.collect(MAX_HELD_BYTES).await {
         document.extend_from_slice(&rest);
     }
-    exchange.read_answer(document.freeze(), false).err().unwrap_or_else(|| {
+    fault_in(document.freeze()).unwrap_or_else(|| {
         Failure::new(FailureKind::UnreadableAnswer, "the upstream answered a request for a stream without one")
     })
 }

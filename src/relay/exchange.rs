@@ -7,20 +7,71 @@ use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::Lease;
-use crate::canon::{ChatEvent, Failure, FailureKind, Usage};
+use crate::canon::{ChatEvent, Failure, FailureKind, Operation, Usage};
 use crate::config::MediaFetch;
+use crate::dialect::call::Call;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
 use crate::dialect::passthrough::{ChatRequest, Demands};
 use crate::dialect::translated::TranslatedStream;
-use crate::dialect::{AnswerStream, Format};
+use crate::dialect::{AnswerStream, Format, Wire};
 use crate::upstream::Outgoing;
 
 use super::media::{Fetched, bring_in};
 
+/// A client's request, as it came.
+pub enum Request {
+    /// For a chat.
+    Chat(Box<ChatRequest>),
+    /// For anything else.
+    Call(Box<Call>),
+}
+
+impl Request {
+    /// What the model is to do.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Self::Chat(_) => Operation::Chat,
+            Self::Call(call) => call.operation,
+        }
+    }
+
+    /// The alias of the model.
+    pub fn model(&self) -> &Arc<str> {
+        match self {
+            Self::Chat(chat) => &chat.model,
+            Self::Call(call) => &call.model,
+        }
+    }
+
+    /// Whether the answer is to be streamed as events.
+    pub fn stream(&self) -> bool {
+        match self {
+            Self::Chat(chat) => chat.stream,
+            Self::Call(call) => call.stream,
+        }
+    }
+
+    /// The text to be moderated, if there is any.
+    pub fn words(&self) -> Option<String> {
+        match self {
+            Self::Chat(chat) => chat.last_text(),
+            Self::Call(call) => call.words(),
+        }
+    }
+
+    /// How many characters count for limits of tokens.
+    pub fn chars(&self) -> usize {
+        match self {
+            Self::Chat(chat) => chat.prompt_chars(),
+            Self::Call(call) => call.chars(),
+        }
+    }
+}
+
 /// What a client asks for.
 pub struct Asked {
     /// The request.
-    pub request: ChatRequest,
+    pub request: Request,
     /// Its `anthropic-beta` headers, in one.
     pub anthropic_beta: Option<HeaderValue>,
     /// The tokens of the prompt, as estimated, where a limit depends on it.
@@ -33,9 +84,10 @@ pub struct Asked {
     pub fetched: Fetched,
 }
 
-/// What goes to the upstream of a lease, and how to read what comes back.
+/// What goes to the upstream of a lease for a chat, and how to read what comes back.
 pub(super) struct Exchange<'r> {
     asked: &'r Asked,
+    chat: &'r ChatRequest,
     demands: Demands<'r>,
     /// What the upstream speaks, if that is not what the client speaks.
     format: Option<Format>,
@@ -43,11 +95,15 @@ pub(super) struct Exchange<'r> {
 
 impl<'r> Exchange<'r> {
     /// The exchange of a request over a lease.
-    pub fn new(asked: &'r Asked, lease: &'r Lease) -> Self {
+    pub fn new(asked: &'r Asked, chat: &'r ChatRequest, lease: &'r Lease) -> Self {
         let channel = lease.channel();
         let demands =
             Demands { model: lease.upstream_model(), tools: channel.tools, stream_usage: channel.stream_usage };
-        Self { asked, demands, format: lease.target().format() }
+        let format = match lease.target().wire() {
+            Wire::Chat(format) => Some(format),
+            Wire::Same | Wire::Call(_) => None,
+        };
+        Self { asked, chat, demands, format }
     }
 
     /// What goes to the upstream.
@@ -57,7 +113,7 @@ impl<'r> Exchange<'r> {
     /// The request is wrong, or asks for what the upstream's format cannot say.
     pub async fn outgoing(&self) -> Result<Outgoing, Failure> {
         let body = match self.format {
-            None => self.asked.request.for_upstream(self.demands),
+            None => self.chat.for_upstream(self.demands),
             Some(format) => self.translated(format).await?,
         };
         let knows_betas = matches!(self.format, Some(Format::Anthropic(_)));
@@ -66,7 +122,7 @@ impl<'r> Exchange<'r> {
     }
 
     async fn translated(&self, format: Format) -> Result<Bytes, Failure> {
-        let mut request = read_request(self.asked.request.body())?;
+        let mut request = read_request(self.chat.body())?;
         if !self.demands.tools {
             request.forget_tools();
         }
@@ -101,9 +157,9 @@ impl<'r> Exchange<'r> {
     /// The reader of a streamed answer.
     pub fn stream(&self) -> AnswerStream {
         match self.format {
-            None => AnswerStream::Passed(self.asked.request.answer_stream(self.demands)),
+            None => AnswerStream::Passed(self.chat.answer_stream(self.demands)),
             Some(format) => {
-                AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.asked.request.wants_usage))
+                AnswerStream::Translated(TranslatedStream::new(format, &self.head(), self.chat.wants_usage))
             }
         }
     }
@@ -113,7 +169,7 @@ impl<'r> Exchange<'r> {
         AnswerHead {
             id: format!("chatcmpl-{}", self.asked.request_id),
             created: since_1970.as_secs(),
-            model: self.asked.request.model.as_ref().to_owned(),
+            model: self.chat.model.as_ref().to_owned(),
         }
     }
 }

@@ -166,10 +166,7 @@ impl Told {
 fn own_deadline(purpose: Purpose, lease: &Lease) -> Duration {
     let limits = lease.limits();
     let begun = limits.first_event.saturating_mul(2);
-    match purpose {
-        Purpose::Chat { stream: true } => begun,
-        Purpose::Chat { stream: false } | Purpose::Moderation => begun.max(limits.total),
-    }
+    if purpose.stream() { begun } else { begun.max(limits.total) }
 }
 
 /// The time over which a request waits, so that those that wait for the same do not come at once.

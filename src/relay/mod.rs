@@ -7,15 +7,17 @@
 mod account;
 mod answer;
 mod attempt;
+mod byte_stream;
+mod call;
 mod exchange;
 mod journey;
 mod media;
 mod moderation;
-
 mod stream;
 
 pub use account::Account;
 pub use answer::{Answer, Relay, Reply};
-pub use exchange::Asked;
+pub use byte_stream::ByteStream;
+pub use exchange::{Asked, Request};
 pub use media::Fetched;
 pub use stream::EventStream;

@@ -38,7 +38,7 @@ impl Relay {
     ) -> Result<(), Failure> {
         let mut reasons = Vec::new();
         for model in MODERATION_MODELS {
-            let ticket = Ticket::new(Arc::clone(client), model.into(), Purpose::Moderation);
+            let ticket = Ticket::new(Arc::clone(client), model.into(), Purpose::Judgement);
             let mut journey = Journey::new(&self.control, ticket, started);
             match journey.first_answer(account, async |lease, deadline| judge(text, lease, deadline).await).await {
                 Ok((is_flagged, lease)) => {

@@ -27,6 +27,7 @@ pub use rate_window::{Buckets, Quota};
 pub use regions::Regions;
 pub use rests::{Cause, Rests, limited_for, not_at_once};
 pub use retry_budget::RetryBudget;
+pub use rules::Usable;
 pub use switchboard::{Line, Switchboard};
 
 #[cfg(test)]

@@ -18,6 +18,15 @@ pub struct Offer<'a> {
     pub models: &'a [ModelName],
 }
 
+/// A model that a client key may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usable {
+    /// Its alias.
+    pub alias: Arc<str>,
+    /// The first channel that has it.
+    pub provider: Arc<str>,
+}
+
 /// Everything that rules are expanded over.
 pub struct Ground<'a> {
     /// What the channels offer, in the order of the configuration.
@@ -61,16 +70,16 @@ impl Ground<'_> {
         Pool::new(client.schedule, members)
     }
 
-    /// Every alias that a client key may use, each once, in the order of its rules, then of the
+    /// Every model that a client key may use, each once, in the order of its rules, then of the
     /// channels.
-    pub fn aliases(&self, client: &ClientKey) -> Vec<Arc<str>> {
-        let mut list = Aliases::default();
+    pub fn usable(&self, client: &ClientKey) -> Vec<Usable> {
+        let mut list = List::default();
         self.list(client, None, &mut list);
         list.found
     }
 
     /// Lists what a client key may use, or of that a single alias.
-    fn list(&self, client: &ClientKey, only: Option<&Arc<str>>, list: &mut Aliases) {
+    fn list(&self, client: &ClientKey, only: Option<&Arc<str>>, list: &mut List) {
         if !list.visited.insert((client.id, only.cloned())) {
             return;
         }
@@ -86,7 +95,7 @@ impl Ground<'_> {
                 for ModelName { alias, .. } in offer.models {
                     let is_allowed = only.is_none_or(|only| only == alias) && allows(&rule.target, offer.name, alias);
                     if is_allowed && list.seen.insert(Arc::clone(alias)) {
-                        list.found.push(Arc::clone(alias));
+                        list.found.push(Usable { alias: Arc::clone(alias), provider: offer.name.into() });
                     }
                 }
             }
@@ -101,10 +110,10 @@ struct Seen {
     clients: HashSet<Fingerprint>,
 }
 
-/// Aliases found so far, and where they were looked for.
+/// Models found so far, and where they were looked for.
 #[derive(Default)]
-struct Aliases {
-    found: Vec<Arc<str>>,
+struct List {
+    found: Vec<Usable>,
     seen: HashSet<Arc<str>>,
     visited: HashSet<(usize, Option<Arc<str>>)>,
 }
@@ -243,7 +252,7 @@ mod tests {
             (0..60).map(|id| vec![rule(other_key(id + 1, None)), rule(other_key(id + 2, None))]).collect();
         rules.extend([vec![rule(RuleTarget::Everything)], vec![rule(RuleTarget::Everything)]]);
         assert_eq!(order_of(rules.clone(), "x"), [0, 1, 2]);
-        assert_eq!(with_ground(rules, |ground, client| ground.aliases(client)).len(), 3);
+        assert_eq!(with_ground(rules, |ground, client| ground.usable(client)).len(), 3);
     }
 
     #[test]
@@ -253,7 +262,11 @@ mod tests {
                 vec![rule(RuleTarget::Model("y".into())), rule(other_key(1, alias))],
                 vec![rule(RuleTarget::Everything)],
             ];
-            with_ground(rules, |ground, client| ground.aliases(client))
+            let usable = with_ground(rules, |ground, client| ground.usable(client));
+            usable
+                .iter()
+                .map(|usable| usable.alias.to_string())
+                .collect::<Vec<_>>()
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{ChannelId, ClientKey, ClientKeys, ModelName};
 
 use super::pool::Pool;
-use super::rules::{Ground, Offer};
+use super::rules::{Ground, Offer, Usable};
 
 /// The channels with their current models, and one pool per (client key, model).
 ///
@@ -90,9 +90,9 @@ impl Switchboard {
         pools.get_mut(alias).map(|entry| &mut entry.pool)
     }
 
-    /// Every alias this client key may use.
-    pub fn aliases(&self, client: &ClientKey, clients: &ClientKeys) -> Vec<Arc<str>> {
-        Ground { offers: &offers(&self.lines), clients }.aliases(client)
+    /// Every model this client key may use.
+    pub fn usable(&self, client: &ClientKey, clients: &ClientKeys) -> Vec<Usable> {
+        Ground { offers: &offers(&self.lines), clients }.usable(client)
     }
 }
 

@@ -32,8 +32,23 @@ const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
 pub struct Answer {
     /// Its body, yet to be read.
     pub body: Body,
+    /// What it says that its body is.
+    pub content_type: Option<HeaderValue>,
+    /// How long it says that its body is, in bytes.
+    pub length: Option<u64>,
+}
+
+impl Answer {
     /// Whether it says that it is an event stream.
-    pub is_event_stream: bool,
+    pub fn is_event_stream(&self) -> bool {
+        self.media_type().starts_with("text/event-stream")
+    }
+
+    /// The content type in lower case; nothing if it has none.
+    pub fn media_type(&self) -> String {
+        let text = self.content_type.as_ref().and_then(|value| value.to_str().ok());
+        text.unwrap_or_default().to_ascii_lowercase()
+    }
 }
 
 /// What is sent to a target.
@@ -75,10 +90,8 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
             "the upstream's answer has neither a Content-Length nor chunks; its server has to send one of them";
         return Err(Failure::new(FailureKind::UnreadableAnswer, message));
     }
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    let is_event_stream =
-        content_type.is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
-    Ok(Answer { body: Body::new(response, length, limits.idle), is_event_stream })
+    let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
+    Ok(Answer { body: Body::new(response, length, limits.idle), content_type, length })
 }
 
 async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Result<ClientResponse, Failure> {

@@ -5,14 +5,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use awc::ClientResponse;
+use awc::http::Version;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::canon::{Failure, FailureKind};
 
+use super::noting::noting_the_end;
+
 /// The pieces of an answer. Fails when the upstream is silent for longer than the idle limit, and
-/// when it sends less than it announced: awc itself takes a cut body for a whole one.
+/// when it closes before the end that it announced or that chunks have: awc itself takes a cut body
+/// for a whole one.
 ///
 /// Dropping it closes the connection, unless the body was read to its end.
 pub struct Body {
@@ -20,12 +24,15 @@ pub struct Body {
     /// Bytes that are still to come, if the upstream said how many.
     missing: Option<u64>,
     announced: bool,
+    /// Its end is that of the connection.
+    is_open_ended: bool,
     idle: IdleLimit,
 }
 
 impl Body {
     pub(super) fn new(response: ClientResponse, length: Option<u64>, idle: Duration) -> Self {
-        Self { response, missing: length, announced: length.is_some(), idle: IdleLimit::new(idle) }
+        let is_open_ended = response.version() == Version::HTTP_10;
+        Self { response, missing: length, announced: length.is_some(), is_open_ended, idle: IdleLimit::new(idle) }
     }
 
     /// Whether the upstream has said how long its body is; then one that comes to its end is whole.
@@ -68,7 +75,8 @@ impl Body {
 
     /// The next piece; to be polled only while there is room for it.
     pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        let Poll::Ready(item) = Pin::new(&mut self.response).poll_next(context) else {
+        let (polled, has_closed) = noting_the_end(|| Pin::new(&mut self.response).poll_next(context));
+        let Poll::Ready(item) = polled else {
             ready!(self.idle.poll_expired(context));
             let message = "the upstream fell silent in the middle of its answer";
             return Poll::Ready(Some(Err(Failure::new(FailureKind::IdleTimeout, message))));
@@ -82,6 +90,7 @@ impl Body {
             }
             Some(Err(_)) => Some(Err(cut())),
             None if self.missing.take().is_some_and(|missing| missing > 0) => Some(Err(cut())),
+            None if has_closed && !self.is_open_ended => Some(Err(cut())),
             None => None,
         })
     }

@@ -25,6 +25,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::noting::Noting;
 use super::target::Target;
 
 /// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
@@ -119,7 +120,7 @@ fn tls_config() -> Arc<ClientConfig> {
     Arc::clone(config)
 }
 
-/// A TCP connector whose connections send at once.
+/// A TCP connector whose connections send at once, and take note of their end.
 #[derive(Clone)]
 struct NoDelay<S>(S);
 
@@ -128,7 +129,7 @@ where
     S: Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError>,
     S::Future: 'static,
 {
-    type Response = Connection<Uri, TcpStream>;
+    type Response = Connection<Uri, Noting>;
     type Error = ConnectError;
     type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -141,7 +142,8 @@ where
         async move {
             let connection = connecting.await?;
             connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
-            Ok(connection)
+            let (stream, connection) = connection.replace_io(());
+            Ok(connection.replace_io(Noting(stream)).1)
         }
         .boxed_local()
     }

@@ -1,24 +1,27 @@
 //! Where each dialect has its operations, and how it wants to be shown a key.
 //!
-//! Source: the API references of OpenAI ("Create chat completion", "List models", "Create moderation"),
+//! Source: the API references of OpenAI ("Create chat completion", "List models" and so on),
 //! Anthropic ("Authentication", "List models"), Google ("Gemini API",
 //! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), Cloudflare ("OpenAI
 //! compatible API endpoints", "Search models"), OpenRouter ("Headers").
 
 use ::url::Url;
 
+use crate::canon::Operation;
 use crate::config::{Channel, Dialect};
 use crate::dialect::anthropic::Host;
-use crate::dialect::{Format, gemini};
+use crate::dialect::{Format, Wire, gemini};
 
 use super::target::InvalidTarget;
-use super::url::{CHAT, MODELS, MODERATIONS, endpoint_url, is_version};
+use super::url::{MODELS, endpoint_url, is_version};
 
-/// What a request to an upstream is for.
+/// What is asked for at an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation<'m> {
-    /// An answer of this model.
-    Chat {
+pub enum Endpoint<'m> {
+    /// An answer of a model.
+    Answer {
+        /// What it is to do.
+        operation: Operation,
         /// Its name at the upstream.
         model: &'m str,
         /// Whether the answer is streamed.
@@ -26,18 +29,31 @@ pub enum Operation<'m> {
     },
     /// The list of models.
     ListModels,
-    /// Whether a text may be sent on.
-    Moderate,
 }
 
-impl Operation<'_> {
+impl<'m> Endpoint<'m> {
     /// For channels that do not have it.
     fn unsupported(self) -> InvalidTarget {
         InvalidTarget::Unsupported(match self {
-            Self::Chat { .. } => "chat",
+            Self::Answer { operation, .. } => operation.row().name,
             Self::ListModels => "list of models",
-            Self::Moderate => "moderation",
         })
+    }
+
+    /// The path behind the version, at upstreams that speak like OpenAI.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Answer { operation, .. } => operation.row().path,
+            Self::ListModels => MODELS,
+        }
+    }
+
+    /// The model and whether it streams, where it is asked for a chat.
+    fn chat(self) -> Option<(&'m str, bool)> {
+        match self {
+            Self::Answer { operation: Operation::Chat, model, stream } => Some((model, stream)),
+            _ => None,
+        }
     }
 }
 
@@ -55,8 +71,7 @@ pub(super) enum Auth {
 /// Where and how an operation is asked for.
 pub(super) struct Route {
     pub url: Url,
-    /// `None` speaks like the client.
-    pub format: Option<Format>,
+    pub wire: Wire,
     pub auth: Auth,
     /// Headers that every request carries.
     pub headers: &'static [(&'static str, &'static str)],
@@ -67,7 +82,7 @@ const ANTHROPIC_HEADERS: &[(&str, &str)] = &[("anthropic-version", "2023-06-01")
 const OPENROUTER_HEADERS: &[(&str, &str)] =
     &[("http-referer", "https://github.com/yym68686/uni-api"), ("x-title", "uni-api")];
 
-/// Whether the address of a chat depends on the model and on streaming.
+/// Whether the address of an answer depends on the model and on streaming.
 pub fn address_names_model(dialect: Dialect) -> bool {
     dialect == Dialect::Gemini
 }
@@ -77,66 +92,64 @@ pub fn address_names_model(dialect: Dialect) -> bool {
 /// # Errors
 ///
 /// The channel's format has no such operation.
-pub(super) fn route(channel: &Channel, operation: Operation<'_>) -> Result<Route, InvalidTarget> {
-    find(channel.dialect, &channel.base_url, operation).ok_or_else(|| operation.unsupported())
+pub(super) fn route(channel: &Channel, endpoint: Endpoint<'_>) -> Result<Route, InvalidTarget> {
+    find(channel.dialect, &channel.base_url, endpoint).ok_or_else(|| endpoint.unsupported())
 }
 
-fn find(dialect: Dialect, base: &Url, operation: Operation<'_>) -> Option<Route> {
-    let like_openai = |url| Route { url, format: None, auth: Auth::Bearer, headers: &[] };
+fn find(dialect: Dialect, base: &Url, endpoint: Endpoint<'_>) -> Option<Route> {
+    let like_openai = |url| Route { url, wire: Wire::Same, auth: Auth::Bearer, headers: &[] };
     Some(match dialect {
-        Dialect::Gpt => like_openai(openai(base, operation)),
-        Dialect::OpenRouter => Route { headers: OPENROUTER_HEADERS, ..like_openai(openai(base, operation)) },
-        Dialect::Cloudflare => like_openai(cloudflare(base, operation)?),
+        Dialect::Gpt => like_openai(openai(base, endpoint)),
+        Dialect::OpenRouter => Route { headers: OPENROUTER_HEADERS, ..like_openai(openai(base, endpoint)) },
+        Dialect::Cloudflare => like_openai(cloudflare(base, endpoint)?),
         Dialect::Claude => Route {
-            url: claude(base, operation)?,
-            format: Some(Format::Anthropic(Host::Anthropic)),
+            url: claude(base, endpoint)?,
+            wire: Wire::Chat(Format::Anthropic(Host::Anthropic)),
             auth: Auth::Header("x-api-key"),
             headers: ANTHROPIC_HEADERS,
         },
         Dialect::Gemini => Route {
-            url: gemini(base, operation)?,
-            format: Some(Format::Gemini(gemini_host(base))),
+            url: gemini(base, endpoint)?,
+            wire: Wire::Chat(Format::Gemini(gemini_host(base))),
             auth: Auth::Header("x-goog-api-key"),
             headers: &[],
         },
         Dialect::Cohere => {
-            let (url, format) = cohere(base, operation)?;
-            Route { format: Some(format), ..like_openai(url) }
+            let (url, format) = cohere(base, endpoint)?;
+            Route { wire: Wire::Chat(format), ..like_openai(url) }
         }
         // Its address depends on a region; see `vertex`.
         Dialect::Vertex => return None,
     })
 }
 
-fn openai(base: &Url, operation: Operation<'_>) -> Url {
-    let path = match operation {
-        Operation::Chat { .. } => CHAT,
-        Operation::ListModels => MODELS,
-        Operation::Moderate => MODERATIONS,
-    };
+fn openai(base: &Url, endpoint: Endpoint<'_>) -> Url {
+    let path = endpoint.path();
     match base.path() {
         "/" if base.host_str() == Some("openrouter.ai") => with_path(base, &format!("/api/v1/{path}"), None),
         _ => endpoint_url(base, path),
     }
 }
 
-fn cloudflare(base: &Url, operation: Operation<'_>) -> Option<Url> {
-    match operation {
-        Operation::Chat { .. } => Some(endpoint_url(base, CHAT)),
-        Operation::ListModels => {
+/// Source: "OpenAI compatible API endpoints": chats and embeddings.
+fn cloudflare(base: &Url, endpoint: Endpoint<'_>) -> Option<Url> {
+    match endpoint {
+        Endpoint::Answer { operation: Operation::Chat | Operation::Embeddings, .. } => {
+            Some(endpoint_url(base, endpoint.path()))
+        }
+        Endpoint::Answer { .. } => None,
+        Endpoint::ListModels => {
             // The OpenAI-compatible root, which is its base, has no list.
             let path = format!("{}/models/search", versionless(base.path(), &["v1"]));
             Some(with_path(base, &path, Some("task=Text%20Generation&per_page=100")))
         }
-        Operation::Moderate => None,
     }
 }
 
-fn claude(base: &Url, operation: Operation<'_>) -> Option<Url> {
-    let (path, query) = match operation {
-        Operation::Chat { .. } => ("messages", base.query()),
-        Operation::ListModels => (MODELS, Some("limit=1000")),
-        Operation::Moderate => return None,
+fn claude(base: &Url, endpoint: Endpoint<'_>) -> Option<Url> {
+    let (path, query) = match endpoint {
+        Endpoint::ListModels => (MODELS, Some("limit=1000")),
+        _ => endpoint.chat().map(|_| ("messages", base.query()))?,
     };
     let mut url = match names_version(base.path()) {
         true => endpoint_url(base, path),
@@ -160,13 +173,12 @@ fn gemini_root(base: &Url) -> &str {
 }
 
 /// Gemini names model and method in the path. A base may name the list of models already.
-fn gemini(base: &Url, operation: Operation<'_>) -> Option<Url> {
+fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<Url> {
     let root = gemini_root(base);
-    let (model, stream) = match operation {
-        Operation::Chat { model, stream } => (model, stream),
-        Operation::ListModels => return Some(with_path(base, &format!("{root}/models"), Some("pageSize=1000"))),
-        Operation::Moderate => return None,
-    };
+    if endpoint == Endpoint::ListModels {
+        return Some(with_path(base, &format!("{root}/models"), Some("pageSize=1000")));
+    }
+    let (model, stream) = endpoint.chat()?;
     let (method, query) = if stream { ("streamGenerateContent", Some("alt=sse")) } else { ("generateContent", None) };
     let mut url = with_path(base, root, query);
     if let Ok(mut path) = url.path_segments_mut() {
@@ -180,14 +192,12 @@ fn gemini(base: &Url, operation: Operation<'_>) -> Option<Url> {
 }
 
 /// Cohere's two versions of chat; the list of models is in the first one only.
-fn cohere(base: &Url, operation: Operation<'_>) -> Option<(Url, Format)> {
+fn cohere(base: &Url, endpoint: Endpoint<'_>) -> Option<(Url, Format)> {
     let root = versionless(base.path(), &["v1/chat", "v2/chat", "v1", "v2"]);
     let is_v1 = base.path().trim_end_matches('/').ends_with("/v1/chat");
-    let (path, query) = match operation {
-        Operation::ListModels => ("v1/models", Some("page_size=1000&endpoint=chat")),
-        Operation::Chat { .. } if is_v1 => ("v1/chat", base.query()),
-        Operation::Chat { .. } => ("v2/chat", base.query()),
-        Operation::Moderate => return None,
+    let (path, query) = match endpoint {
+        Endpoint::ListModels => ("v1/models", Some("page_size=1000&endpoint=chat")),
+        _ => endpoint.chat().map(|_| (if is_v1 { "v1/chat" } else { "v2/chat" }, base.query()))?,
     };
     let format = if is_v1 { Format::CohereV1 } else { Format::CohereV2 };
     Some((with_path(base, &format!("{root}/{path}"), query), format))
@@ -217,44 +227,54 @@ fn with_path(base: &Url, path: &str, query: Option<&str>) -> Url {
 mod tests {
     use super::*;
 
-    const CHAT_OF_M: Operation<'_> = Operation::Chat { model: "m", stream: false };
+    const CHAT_OF_M: Endpoint<'_> = Endpoint::Answer { operation: Operation::Chat, model: "m", stream: false };
 
-    fn address(dialect: Dialect, base: &str, operation: Operation<'_>) -> Option<String> {
-        find(dialect, &Url::parse(base).unwrap(), operation).map(|route| route.url.to_string())
+    fn address(dialect: Dialect, base: &str, endpoint: Endpoint<'_>) -> Option<String> {
+        find(dialect, &Url::parse(base).unwrap(), endpoint).map(|route| route.url.to_string())
     }
 
     #[test]
-    fn only_those_who_speak_like_openai_have_a_moderation() {
-        let moderation = |dialect, base| address(dialect, base, Operation::Moderate);
-        for (dialect, base, url) in [
-            (Dialect::Gpt, "https://h/v1/chat/completions", "https://h/v1/moderations"),
-            (Dialect::Gpt, "https://h/proxy/v1?a=b", "https://h/proxy/v1/moderations?a=b"),
-            (Dialect::OpenRouter, "https://h/v1", "https://h/v1/moderations"),
-            (Dialect::OpenRouter, "https://openrouter.ai", "https://openrouter.ai/api/v1/moderations"),
-        ] {
-            assert_eq!(moderation(dialect, base).as_deref(), Some(url));
+    fn whoever_speaks_like_openai_has_every_operation() {
+        let of = |operation| Endpoint::Answer { operation, model: "m", stream: false };
+        for operation in Operation::ALL {
+            let path = operation.row().path;
+            for (dialect, base, root) in [
+                (Dialect::Gpt, "https://h/v1/chat/completions", "https://h/v1"),
+                (Dialect::Gpt, "https://h/v1/images/generations", "https://h/v1"),
+                (Dialect::Gpt, "https://h/proxy/v1", "https://h/proxy/v1"),
+                (Dialect::OpenRouter, "https://h/v1", "https://h/v1"),
+                (Dialect::OpenRouter, "https://openrouter.ai", "https://openrouter.ai/api/v1"),
+            ] {
+                assert_eq!(address(dialect, base, of(operation)), Some(format!("{root}/{path}")));
+            }
+            let query = address(Dialect::Gpt, "https://h/proxy/v1?a=b", of(operation));
+            assert_eq!(query, Some(format!("https://h/proxy/v1/{path}?a=b")));
         }
+    }
+
+    #[test]
+    fn what_a_format_does_not_have_is_named() {
+        let moderation = Endpoint::Answer { operation: Operation::Moderations, model: "m", stream: false };
         let others = Dialect::ALL.iter().map(|(dialect, _)| *dialect);
         for dialect in others.filter(|dialect| !matches!(dialect, Dialect::Gpt | Dialect::OpenRouter)) {
-            assert_eq!(moderation(dialect, "https://h/v1"), None, "{dialect:?}");
+            assert_eq!(address(dialect, "https://h/v1", moderation), None, "{dialect:?}");
         }
-        let failure = Operation::Moderate.unsupported().to_string();
-        assert_eq!(failure, "this channel's format has no moderation");
+        assert_eq!(moderation.unsupported().to_string(), "this channel's format has no moderation");
     }
 
     #[test]
     fn a_query_of_the_base_goes_with_messages_but_not_with_the_list_of_models() {
-        let claude = |operation| address(Dialect::Claude, "https://h/anthropic?a=b", operation).unwrap();
+        let claude = |endpoint| address(Dialect::Claude, "https://h/anthropic?a=b", endpoint).unwrap();
         assert_eq!(claude(CHAT_OF_M), "https://h/anthropic/v1/messages?a=b");
-        assert_eq!(claude(Operation::ListModels), "https://h/anthropic/v1/models?limit=1000");
+        assert_eq!(claude(Endpoint::ListModels), "https://h/anthropic/v1/models?limit=1000");
     }
 
     #[test]
     fn cloudflare_searches_models_beside_its_openai_root() {
-        let cloudflare = |operation| address(Dialect::Cloudflare, "https://h/accounts/1/ai/v1", operation).unwrap();
+        let cloudflare = |endpoint| address(Dialect::Cloudflare, "https://h/accounts/1/ai/v1", endpoint).unwrap();
         assert_eq!(cloudflare(CHAT_OF_M), "https://h/accounts/1/ai/v1/chat/completions");
         let search = "https://h/accounts/1/ai/models/search?task=Text%20Generation&per_page=100";
-        assert_eq!(cloudflare(Operation::ListModels), search);
+        assert_eq!(cloudflare(Endpoint::ListModels), search);
     }
 
     #[test]
@@ -269,7 +289,9 @@ mod tests {
 
     #[test]
     fn every_form_of_base_url_leads_to_the_model() {
-        let chat = |base, model, stream| address(Dialect::Gemini, base, Operation::Chat { model, stream }).unwrap();
+        let chat = |base, model, stream| {
+            address(Dialect::Gemini, base, Endpoint::Answer { operation: Operation::Chat, model, stream }).unwrap()
+        };
         for base in ["https://h", "https://h/v1beta", "https://h/v1beta/", "https://h/v1beta/models"] {
             assert_eq!(chat(base, "g-2", false), "https://h/v1beta/models/g-2:generateContent", "{base}");
         }
@@ -277,7 +299,7 @@ mod tests {
         assert_eq!(chat("https://h/v1", "tunedModels/mine", false), "https://h/v1/tunedModels/mine:generateContent");
         assert_eq!(chat("https://h", "a b?c#d", false), "https://h/v1beta/models/a%20b%3Fc%23d:generateContent");
         assert_eq!(
-            address(Dialect::Gemini, "https://h/v1", Operation::ListModels).unwrap(),
+            address(Dialect::Gemini, "https://h/v1", Endpoint::ListModels).unwrap(),
             "https://h/v1/models?pageSize=1000"
         );
     }

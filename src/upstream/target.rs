@@ -10,9 +10,9 @@ use url::Url;
 
 use crate::canon::Failure;
 use crate::config::{Channel, Secret};
-use crate::dialect::Format;
+use crate::dialect::Wire;
 
-use super::route::{Auth, Operation, Route, route};
+use super::route::{Auth, Endpoint, Route, route};
 
 /// Where a request goes and what it says of itself there. Prepared once per key and endpoint, so
 /// that an attempt builds no header.
@@ -21,7 +21,7 @@ pub struct Target {
     pub(super) id: u64,
     pub(super) uri: Uri,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    format: Option<Format>,
+    wire: Wire,
     auth: Auth,
     /// The key, to be erased from whatever the upstream says.
     secret: Option<Secret>,
@@ -45,13 +45,13 @@ pub enum InvalidTarget {
 }
 
 impl Target {
-    /// An operation of a channel, asked for with one of its keys or none.
+    /// An endpoint of a channel, asked with one of its keys or none.
     ///
     /// # Errors
     ///
-    /// The URL or the key cannot be put on the wire, or the channel has no such operation.
-    pub fn new(channel: &Channel, operation: Operation<'_>, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        Self::on(route(channel, operation)?, key)
+    /// The URL or the key cannot be put on the wire, or the channel has no such endpoint.
+    pub fn new(channel: &Channel, endpoint: Endpoint<'_>, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+        Self::on(route(channel, endpoint)?, key)
     }
 
     /// An address that belongs to no channel and speaks like OpenAI, asked with a key or none.
@@ -60,12 +60,12 @@ impl Target {
     ///
     /// The URL or the key cannot be put on the wire.
     pub fn at(url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        Self::on(Route { url, format: None, auth: Auth::Bearer, headers: &[] }, key)
+        Self::on(Route { url, wire: Wire::Same, auth: Auth::Bearer, headers: &[] }, key)
     }
 
     pub(super) fn on(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Route { mut url, format, auth, headers } = route;
+        let Route { mut url, wire, auth, headers } = route;
         // awc would not send them, and an address without them can go into a log.
         let _ = (url.set_username(""), url.set_password(None));
         let uri: Uri = url.as_str().parse().map_err(|_| InvalidTarget::Url)?;
@@ -75,7 +75,7 @@ impl Target {
         if let Some(key) = key {
             headers.push(shown(key, auth)?);
         }
-        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, format, auth, secret: key.cloned() })
+        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, wire, auth, secret: key.cloned() })
     }
 
     /// What to check when the key is refused there.
@@ -88,9 +88,9 @@ impl Target {
         }
     }
 
-    /// The wire format that is spoken there; `None` is the client's own.
-    pub fn format(&self) -> Option<Format> {
-        self.format
+    /// What is spoken there.
+    pub fn wire(&self) -> Wire {
+        self.wire
     }
 }
 

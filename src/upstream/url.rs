@@ -5,29 +5,20 @@
 
 use ::url::Url;
 
-/// What every provider has that speaks like OpenAI: the path of a chat behind the version root.
-pub(super) const CHAT: &str = "chat/completions";
-/// The path of the list of models.
-pub(super) const MODELS: &str = "models";
-/// The path of a moderation.
-pub(super) const MODERATIONS: &str = "moderations";
+use crate::canon::Operation;
 
-/// Endpoints that a `base_url` may already name; longest first where one ends like another.
-const KNOWN_ENDPOINTS: [&str; 13] = [
-    "chat/completions",
-    "completions",
-    "responses/compact",
-    "responses",
-    "embeddings",
-    "models",
-    "moderations",
-    "images/generations",
-    "images/edits",
-    "audio/transcriptions",
-    "audio/translations",
-    "audio/speech",
-    "messages",
-];
+/// The path of the list of models, behind the version.
+pub(super) const MODELS: &str = "models";
+
+/// Endpoints that a `base_url` may already name beside those of the table of operations; longest first
+/// where one ends like another.
+const OTHER_ENDPOINTS: [&str; 4] = ["responses/compact", "responses", MODELS, "messages"];
+
+/// Every endpoint that a `base_url` may already name. The one of chats ends like the one of texts and
+/// comes before it.
+fn known_endpoints() -> impl Iterator<Item = &'static str> {
+    Operation::ALL.into_iter().map(|operation| operation.row().path).chain(OTHER_ENDPOINTS)
+}
 
 /// Last words of a path that name an endpoint which only its provider knows.
 const ENDPOINT_WORDS: [&str; 8] =
@@ -38,7 +29,7 @@ pub(super) fn endpoint_url(base: &Url, endpoint: &str) -> Url {
     let path = base.path().trim_matches('/');
     let mut url = base.clone();
     url.set_fragment(None);
-    let known = KNOWN_ENDPOINTS.iter().find_map(|known| {
+    let known = known_endpoints().find_map(|known| {
         let root = path.strip_suffix(known)?;
         (root.is_empty() || root.ends_with('/')).then(|| root.trim_end_matches('/'))
     });
@@ -46,7 +37,7 @@ pub(super) fn endpoint_url(base: &Url, endpoint: &str) -> Url {
         Some(root) => root,
         None if path.is_empty() => "v1",
         None if ENDPOINT_WORDS.iter().any(|word| path.rsplit('/').next() == Some(word)) => {
-            if endpoint == CHAT {
+            if endpoint == Operation::Chat.row().path {
                 return url;
             }
             version_root(path)
@@ -79,6 +70,9 @@ pub(super) fn is_version(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CHAT: &str = Operation::Chat.row().path;
+    const MODERATIONS: &str = Operation::Moderations.row().path;
 
     fn of(base: &str, endpoint: &str) -> String {
         endpoint_url(&Url::parse(base).unwrap(), endpoint).to_string()

@@ -5,8 +5,9 @@
 
 use ::url::Url;
 
+use crate::canon::Operation;
 use crate::config::Secret;
-use crate::dialect::{Format, anthropic, gemini};
+use crate::dialect::{Format, Wire, anthropic, gemini};
 
 use super::route::{Auth, Route};
 use super::target::{InvalidTarget, Target};
@@ -31,13 +32,16 @@ pub struct Placement<'a> {
 ///
 /// # Errors
 ///
-/// The URL or the token cannot be put on the wire.
+/// The URL or the token cannot be put on the wire, or there is no such operation.
 pub fn vertex_target(
     base: &Url,
     placement: &Placement<'_>,
-    stream: bool,
+    (operation, stream): (Operation, bool),
     token: &Secret,
 ) -> Result<Target, InvalidTarget> {
+    if operation != Operation::Chat {
+        return Err(InvalidTarget::Unsupported(operation.row().name));
+    }
     Target::on(route(base, placement, stream), Some(token))
 }
 
@@ -67,7 +71,7 @@ fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
         path.extend(["projects", project, "locations", region, "publishers", publisher, "models"]);
         path.push(&format!("{model}:{verb}"));
     }
-    Route { url, format: Some(format), auth: Auth::AccessToken, headers: &[] }
+    Route { url, wire: Wire::Chat(format), auth: Auth::AccessToken, headers: &[] }
 }
 
 fn is_google(host: &str) -> bool {

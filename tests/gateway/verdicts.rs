@@ -126,7 +126,7 @@ async fn a_stream_that_never_began_fails_with_a_status() {
     let gateway = Gateway::before([channel("up", &upstream)]).await;
     let answer = gateway.ask(&hello_streamed()).await;
     assert_eq!((answer.status, answer.header("content-type")), (502, Some("application/json")));
-    assert_eq!(answer.json()["error"]["code"], "upstream_empty_answer");
+    assert_eq!(answer.json()["error"]["code"], "upstream_cut_answer");
     gateway.stop().await;
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use crate::config::{ChannelId, ClientKey, Config, ModelName, ModelSource, TimeLimits, rule_name};
-use crate::routing::{Candidate, Entry, Line, Pool, Switchboard};
+use crate::routing::{Candidate, Entry, Line, Pool, Switchboard, Usable};
 
 /// Makes what is drawn the same each time.
 const SEED: u64 = 1;
@@ -23,7 +23,7 @@ pub(super) struct Case<'a> {
     /// Those that it would have if every upstream that is asked for its models had this one.
     pub at_most: Option<Pool>,
     /// Every model that it may use when the gateway has just started.
-    aliases: Vec<Arc<str>>,
+    usable: Vec<Usable>,
 }
 
 /// How a channel came into a pool: by one rule, or where keys are rules by one after the other.
@@ -35,17 +35,17 @@ pub(super) struct Way {
 impl<'a> Case<'a> {
     pub fn new(config: &'a Config, client: &'a Arc<ClientKey>, model: &'a str) -> Self {
         let mut known = switchboard(config, None);
-        let aliases = known.aliases(client, &config.client_keys);
+        let usable = known.usable(client, &config.client_keys);
         let pool = known.pool(client, &config.client_keys, model).cloned();
         let plan = pool.clone().map(|mut pool| pool.next(&mut Rng::with_seed(SEED)));
         let order = plan.iter().flat_map(|plan| plan.in_order()).cloned().collect();
         let at_most = switchboard(config, Some(model)).pool(client, &config.client_keys, model).cloned();
-        Self { config, client, model, pool, order, at_most, aliases }
+        Self { config, client, model, pool, order, at_most, usable }
     }
 
     /// Every model that the key may use, as far as it is known.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.aliases.iter().map(|alias| &**alias)
+        self.usable.iter().map(|usable| &*usable.alias)
     }
 
     /// The time limits of an attempt, if they are the same at all channels that are tried.

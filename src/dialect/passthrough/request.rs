@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::canon::{Failure, FailureKind};
+use crate::canon::Failure;
+use crate::dialect::json::{Edit, edited, invalid, json_string, malformed};
 
 use super::ChatStream;
 use super::last_text::last_text;
@@ -82,7 +83,7 @@ impl ChatRequest {
 
     /// The body for one upstream; the client's own bytes when nothing has to change.
     pub fn for_upstream(&self, demands: Demands<'_>) -> Bytes {
-        let mut edits: Vec<(Range<usize>, Cow<'_, str>)> = Vec::new();
+        let mut edits: Vec<Edit<'_>> = Vec::new();
         if demands.model != &*self.model {
             edits.push((self.places.model.clone(), json_string(demands.model).into()));
         }
@@ -95,21 +96,7 @@ impl ChatRequest {
         if !demands.tools {
             edits.extend(self.places.tools.iter().map(|place| (place.clone(), Cow::Borrowed(""))));
         }
-        if edits.is_empty() { self.body.clone() } else { self.edited(edits) }
-    }
-
-    fn edited(&self, mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Bytes {
-        edits.sort_by_key(|(place, _)| place.start);
-        let growth: usize = edits.iter().map(|(_, text)| text.len()).sum();
-        let mut out = BytesMut::with_capacity(self.body.len() + growth);
-        let mut from = 0;
-        for (place, text) in edits {
-            out.extend_from_slice(self.part(&(from..place.start)));
-            out.extend_from_slice(text.as_bytes());
-            from = place.end;
-        }
-        out.extend_from_slice(self.part(&(from..self.body.len())));
-        out.freeze()
+        edited(&self.body, edits)
     }
 
     /// The reader of the answer stream to a request that was sent with these demands.
@@ -127,30 +114,6 @@ impl ChatRequest {
     }
 }
 
-fn invalid(message: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::InvalidRequest, message)
-}
-
-fn malformed(error: &serde_json::Error) -> Failure {
-    let text = error.to_string();
-    let reason = text.split(" at line ").next().unwrap_or_default();
-    let place = format!("line {} column {}", error.line(), error.column());
-    invalid(if reason.ends_with("expected a list of messages") {
-        // serde's own sentences would repeat the value.
-        format!("\"messages\" must be a list ({place})")
-    } else if reason.starts_with("invalid type") {
-        format!("the body must be a JSON object ({place})")
-    } else if error.is_data() {
-        format!("{reason} ({place})")
-    } else {
-        format!("the body is not valid JSON: {reason} at {place}")
-    })
-}
-
-fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 /// `stream_options` with `include_usage` set; its other fields stay.
 fn with_usage(options: &[u8]) -> String {
     let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(options).unwrap_or_default();
@@ -160,6 +123,8 @@ fn with_usage(options: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::canon::FailureKind;
+
     use super::*;
 
     const PLAIN: Demands<'_> = Demands { model: "m", tools: true, stream_usage: true };

@@ -23,7 +23,9 @@ pub struct ChatStream {
 }
 
 impl ChatStream {
-    pub(super) fn new(hide_usage: bool, choices: usize) -> Self {
+    /// The stream of an answer with this many choices. `hide_usage` keeps its usage chunk from the
+    /// client.
+    pub fn new(hide_usage: bool, choices: usize) -> Self {
         let splitter = Splitter::default();
         Self { splitter, hide_usage, choices, finished: Vec::new(), has_substance: false, is_done: false, usage: None }
     }

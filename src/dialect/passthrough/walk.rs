@@ -8,8 +8,7 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// No model has a longer name. It goes into error messages and statistics, so it has to be bounded.
-const MAX_MODEL_BYTES: usize = 512;
+use crate::dialect::json::MAX_MODEL_BYTES;
 
 /// Where in the body the fields stand that may have to change.
 #[derive(Default)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use uni_api::actors::{Decision, Outcome, Purpose, Ticket};
+use uni_api::canon::Operation;
 use uni_api::canon::{Failure, FailureKind, Next};
 
 use crate::support::{FakeUpstream, Gateway, KEY, Setup, channel};
@@ -34,7 +35,7 @@ fn plain() -> Value {
 fn ticket(gateway: &Gateway) -> Ticket {
     let config = gateway.control.config();
     let client = config.client_keys.iter().next().unwrap();
-    Ticket::new(Arc::clone(client), "gpt-4o".into(), Purpose::Chat { stream: false })
+    Ticket::new(Arc::clone(client), "gpt-4o".into(), Purpose::Answer { operation: Operation::Chat, stream: false })
 }
 
 /// The channels that a request is sent to until one answers, in order.

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use uni_api::{
     actors::{Control, Purpose, StatsQueue, Ticket, health::ChannelHealth, messages::Dispatch},
     app::{self, Running, Settings},
+    canon::Operation,
     config::{self, ChannelId, Config, Severity},
 };
 
@@ -287,7 +288,7 @@ impl Gateway {
         let config = self.control.config();
         let client = config.client_keys.iter().next().expect("a client key");
         for provider in self.control.providers() {
-            let purpose = Purpose::Chat { stream: false };
+            let purpose = Purpose::Answer { operation: Operation::Chat, stream: false };
             let ticket = Ticket::new(Arc::clone(client), "no-such-model".into(), purpose);
             provider.do_send(Dispatch { ticket, reply: oneshot::channel().0 });
         }

@@ -1,28 +1,35 @@
-//! `POST /v1/chat/completions`.
+//! `POST /v1/…`: what a client asks of a model, whichever operation it is.
 
 use std::sync::Arc;
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 
-use crate::canon::Failure;
+use crate::canon::{BodyKind, Failure, FailureKind, Operation};
 use crate::config::ClientKey;
+use crate::dialect::call::Call;
 use crate::dialect::passthrough::ChatRequest;
-use crate::relay::{Account, Asked, Fetched};
+use crate::relay::{Account, Asked, Fetched, Request};
 
 use super::client_ip::client_ip;
 use super::edge::new_request_id;
 use super::reply::response;
 use super::{Gateway, auth, body};
 
-/// Answers a chat request, streamed or not.
-pub async fn completions(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+/// Answers a request for this operation.
+pub async fn ask(
+    operation: Operation,
+    request: HttpRequest,
+    payload: web::Payload,
+    gateway: web::Data<Gateway>,
+) -> HttpResponse {
     let request_id: Arc<str> = new_request_id().into();
     let stats = gateway.relay.stats.clone();
     let client_ip = client_ip(&request, &gateway.config().trusted_proxies);
-    let mut account = Account::open(stats, Arc::clone(&request_id), "POST /v1/chat/completions", client_ip);
-    let reply = match read(&request, payload, &gateway, &mut account).await {
-        Ok((client, asked)) => gateway.relay.chat(client, asked, account).await,
+    let mut account = Account::open(stats, Arc::clone(&request_id), operation.row().endpoint, client_ip);
+    let reply = match read(operation, &request, payload, &gateway, &mut account).await {
+        Ok((client, asked)) => gateway.relay.answer(client, asked, account).await,
         Err(failure) => {
             account.refused(&failure);
             failure.into()
@@ -33,6 +40,7 @@ pub async fn completions(request: HttpRequest, payload: web::Payload, gateway: w
 
 /// Who asks, and for what.
 async fn read(
+    operation: Operation,
     request: &HttpRequest,
     payload: web::Payload,
     gateway: &Gateway,
@@ -41,19 +49,35 @@ async fn read(
     let config = gateway.config();
     let client = auth::client(&config.client_keys, request.headers())?;
     account.client(client);
+    if operation.row().body == BodyKind::Form {
+        return Err(Failure::new(FailureKind::InvalidRequest, "forms are not read yet"));
+    }
     let body = body::read(payload, request.headers(), config.max_request_body_bytes).await?;
     let text_chars = gateway.relay.stats.settings().map_or(0, |settings| settings.text_chars);
-    let mut chat = ChatRequest::parse(body, text_chars)?;
-    account.asks(&chat.model, chat.stream, chat.last_user_text.take());
+    let (asked, text) = parse(operation, body, text_chars)?;
+    account.asks(asked.model(), asked.stream(), text);
     let asked = Asked {
-        prompt_tokens: config.measures_prompts.then(|| tokens(chat.prompt_chars())),
-        request: chat,
+        prompt_tokens: config.measures_prompts.then(|| tokens(asked.chars())),
+        request: asked,
         anthropic_beta: features_in_beta(request.headers()),
         request_id: Arc::clone(account.request_id()),
         media_fetch: config.media_fetch,
         fetched: Fetched::default(),
     };
     Ok((Arc::clone(client), asked))
+}
+
+/// The request, and as many characters of its text as the statistics keep.
+fn parse(operation: Operation, body: Bytes, text_chars: usize) -> Result<(Request, Option<String>), Failure> {
+    if operation == Operation::Chat {
+        let mut chat = ChatRequest::parse(body, text_chars)?;
+        let text = chat.last_user_text.take();
+        return Ok((Request::Chat(Box::new(chat)), text));
+    }
+    let call = Call::from_json(operation, body)?;
+    let text = if text_chars > 0 { call.words() } else { None };
+    let text = text.map(|text| text.chars().take(text_chars).collect());
+    Ok((Request::Call(Box::new(call)), text))
 }
 
 /// The tokens that a text of this length has, more or less, in any language and model.

@@ -1,0 +1,238 @@
+//! A request whose body is JSON: what the gateway has to know of it, and where its model stands.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::canon::{Failure, Operation};
+use crate::dialect::json::{Fields, edited, invalid, json_string, malformed, model_name};
+
+/// A body with the place of its model.
+pub(super) struct JsonBody {
+    bytes: Bytes,
+    /// The value of `model`; without one, where it can be put in.
+    model: Result<Range<usize>, usize>,
+}
+
+/// What a body says.
+pub(super) struct Said {
+    pub body: JsonBody,
+    pub model: Arc<str>,
+    pub stream: bool,
+    pub choices: usize,
+}
+
+impl JsonBody {
+    /// Reads the body of a request for this operation.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidRequest` for what is not a JSON object, lacks a required field, or has a field twice
+    /// that the gateway reads.
+    pub fn parse(bytes: Bytes, operation: Operation) -> Result<Said, Failure> {
+        let row = operation.row();
+        let text = simdutf8::basic::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
+        let Fields(fields) = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+        let (mut model, mut stream, mut choices) = (None, None, None);
+        for (name, value) in &fields {
+            let slot = match name.as_ref() {
+                "model" => &mut model,
+                "stream" => &mut stream,
+                "n" => &mut choices,
+                // A server that does not mind the case would take this one.
+                other if other.eq_ignore_ascii_case("model") => {
+                    return Err(invalid("the name of a field is \"model\" in lower case").at("model"));
+                }
+                _ => continue,
+            };
+            if slot.replace(*value).is_some() {
+                return Err(invalid(format!("\"{name}\" is there twice; send it once")));
+            }
+        }
+        let is_there = |field: &str| fields.iter().any(|(name, value)| name == field && value.get() != "null");
+        if let Some(missing) = row.required.iter().find(|field| !is_there(field)) {
+            return Err(invalid(format!("the body has no {missing}; add \"{missing}\"")).at(missing));
+        }
+        let stream = match stream.map(RawValue::get) {
+            None | Some("false" | "null") => false,
+            Some("true") => true,
+            Some(_) => return Err(invalid("\"stream\" must be true or false").at("stream")),
+        };
+        let choices = choices.and_then(|choices| choices.get().parse().ok()).unwrap_or(1);
+        let (model, place) = match model.filter(|model| model.get() != "null") {
+            Some(value) => (model_name(value)?, Ok(place(text, value.get()))),
+            None => {
+                let default = row.default_model.ok_or_else(|| no_model().at("model"))?;
+                // Whatever stands there is null and goes.
+                let place = model.map(|value| place(text, value.get()));
+                (default.into(), place.ok_or_else(|| text.find('{').map_or(0, |brace| brace + 1)))
+            }
+        };
+        Ok(Said { body: Self { model: place, bytes: bytes.clone() }, model, stream, choices })
+    }
+
+    /// The body as the client sent it.
+    pub fn text(&self) -> &str {
+        // Checked when it came in; checking again costs less than a type that remembers.
+        simdutf8::basic::from_utf8(&self.bytes).unwrap_or_default()
+    }
+
+    /// The body with this model; the client's own bytes when that is what stands there.
+    pub fn with_model(&self, model: &str) -> Bytes {
+        let name = json_string(model);
+        match &self.model {
+            Ok(place) if self.text().get(place.clone()) == Some(&name) => self.bytes.clone(),
+            Ok(place) => edited(&self.bytes, vec![(place.clone(), name.into())]),
+            Err(at) => edited(&self.bytes, vec![(*at..*at, format!("\"model\":{name},").into())]),
+        }
+    }
+
+    /// The texts of a field: the string, or the strings of a list, in lines.
+    pub fn words(&self, field: &str) -> Option<String> {
+        match serde_json::from_str(self.field(field)?.get()).ok()? {
+            Value::String(text) => Some(text),
+            Value::Array(items) => {
+                let texts: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+                (!texts.is_empty()).then(|| texts.join("\n"))
+            }
+            _ => None,
+        }
+    }
+
+    /// How many characters these fields have; a token counts as four.
+    pub fn chars(&self, fields: &[&str]) -> usize {
+        let values = fields.iter().filter_map(|field| serde_json::from_str(self.field(field)?.get()).ok());
+        values.map(|value| chars(&value)).sum()
+    }
+
+    fn field(&self, name: &str) -> Option<&RawValue> {
+        let Fields(fields) = serde_json::from_str(self.text()).ok()?;
+        fields.into_iter().find(|(field, _)| field == name).map(|(_, value)| value)
+    }
+}
+
+fn chars(value: &Value) -> usize {
+    match value {
+        Value::String(text) if text.starts_with("data:") => 0,
+        Value::String(text) => text.chars().count(),
+        Value::Number(_) => 4,
+        Value::Array(items) => items.iter().map(chars).sum(),
+        Value::Object(fields) => fields.values().map(chars).sum(),
+        Value::Null | Value::Bool(_) => 0,
+    }
+}
+
+/// The request names no model, and has to.
+pub(super) fn no_model() -> Failure {
+    invalid("the body names no model; add \"model\"")
+}
+
+/// Where in the body this part of it stands.
+fn place(body: &str, part: &str) -> Range<usize> {
+    let from = part.as_ptr().addr().wrapping_sub(body.as_ptr().addr());
+    from..from.wrapping_add(part.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::canon::FailureKind;
+
+    use super::*;
+
+    fn parse(body: &str, operation: Operation) -> Result<Said, Failure> {
+        JsonBody::parse(Bytes::from(body.to_owned()), operation)
+    }
+
+    fn sent(body: &str, operation: Operation, model: &str) -> String {
+        String::from_utf8(parse(body, operation).unwrap().body.with_model(model).to_vec()).unwrap()
+    }
+
+    fn refusal(body: &str, operation: Operation) -> Failure {
+        let failure = parse(body, operation).err().unwrap_or_else(|| panic!("{body}"));
+        assert_eq!(failure.kind, FailureKind::InvalidRequest);
+        failure
+    }
+
+    #[test]
+    fn an_unchanged_request_is_the_clients_own_bytes() {
+        let bytes = Bytes::from_static(br#" {"input" : "a", "model":"m","unknown":{"a":1e400}} "#);
+        let said = JsonBody::parse(bytes.clone(), Operation::Embeddings).unwrap();
+        assert_eq!(said.body.with_model("m").as_ptr(), bytes.as_ptr());
+    }
+
+    #[test]
+    fn only_the_model_is_rewritten() {
+        let body = r#"{"input":["\u00e9",1.0], "model" : "alias" , "x": 1e2}"#;
+        let expected = r#"{"input":["\u00e9",1.0], "model" : "up\"stream" , "x": 1e2}"#;
+        assert_eq!(sent(body, Operation::Embeddings, "up\"stream"), expected);
+    }
+
+    #[test]
+    fn a_default_model_is_put_in() {
+        let images = |body| sent(body, Operation::ImageGenerations, "up");
+        assert_eq!(images(r#" { "prompt":"a cat"}"#), r#" {"model":"up", "prompt":"a cat"}"#);
+        assert_eq!(images(r#"{"prompt":"a","model":null}"#), r#"{"prompt":"a","model":"up"}"#);
+        assert_eq!(parse(r#"{"prompt":"a"}"#, Operation::ImageGenerations).unwrap().model.as_ref(), "dall-e-3");
+        let moderation = parse(r#"{"input":"a"}"#, Operation::Moderations).unwrap();
+        assert_eq!(moderation.model.as_ref(), "omni-moderation-latest");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let missing = refusal(r#"{"input":"a"}"#, Operation::Embeddings);
+        assert_eq!(
+            (missing.message.as_str(), missing.param.as_deref()),
+            ("the body names no model; add \"model\"", Some("model"))
+        );
+        let missing = refusal(r#"{"model":"m","query":"a","documents":null}"#, Operation::Rerank);
+        assert_eq!(missing.param.as_deref(), Some("documents"));
+        assert_eq!(refusal("{}", Operation::ImageGenerations).param.as_deref(), Some("prompt"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_without_repeating_it() {
+        for body in [
+            "",
+            "[1]",
+            r#"{"model":"m","input":"my secret""#,
+            r#"{"model":"m","Model":"my secret","input":"a"}"#,
+            r#"{"model":"m","\u006dodel":"my secret","input":"a"}"#,
+            r#"{"model":["my secret"],"input":"a"}"#,
+            r#"{"model":"","input":"a"}"#,
+            r#"{"model":"m","input":"a","stream":"my secret"}"#,
+            r#"{"model":"m","input":"a"} my secret"#,
+        ] {
+            let failure = refusal(body, Operation::Embeddings);
+            assert!(!failure.message.contains("my secret"), "{}", failure.message);
+        }
+        let long = format!(r#"{{"model":"{}","input":"a"}}"#, "m".repeat(600));
+        assert!(refusal(&long, Operation::Embeddings).message.contains("too long"));
+    }
+
+    #[test]
+    fn stream_and_n_are_read() {
+        let read = |fields: &str| {
+            let said = parse(&format!(r#"{{"model":"m","prompt":"a"{fields}}}"#), Operation::Completions).unwrap();
+            (said.stream, said.choices)
+        };
+        assert_eq!(read(""), (false, 1));
+        assert_eq!(read(r#","stream":null,"n":null"#), (false, 1));
+        assert_eq!(read(r#","stream": true ,"n":3"#), (true, 3));
+    }
+
+    #[test]
+    fn words_and_their_length_are_known() {
+        let body = |prompt: &str| {
+            parse(&format!(r#"{{"model":"m","prompt":{prompt}}}"#), Operation::Completions).unwrap().body
+        };
+        assert_eq!(body(r#""h\u00e9""#).words("prompt").as_deref(), Some("hé"));
+        assert_eq!(body(r#"["a","b"]"#).words("prompt").as_deref(), Some("a\nb"));
+        assert_eq!(body("[1,2]").words("prompt"), None);
+        assert_eq!(body(r#""h\u00e9""#).chars(&["prompt", "query"]), 2);
+        assert_eq!(body("[[1,2],[3]]").chars(&["prompt"]), 12);
+        assert_eq!(body(r#"[{"text":"abc","image":"data:image/png;base64,AAAA"}]"#).chars(&["prompt"]), 3);
+    }
+}

@@ -1,0 +1,101 @@
+//! One attempt at anything but chat, up to the commit point.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::http::header::HeaderValue;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::actors::Lease;
+use crate::canon::{AnswerKind, Failure, FailureKind, Operation};
+use crate::dialect::call::{Call, Told, Translation, TypedStream, read_answer};
+use crate::dialect::passthrough::ChatStream;
+use crate::dialect::{AnswerStream, Wire};
+use crate::upstream::{self, Answer};
+
+use super::attempt::{Begun, MAX_ANSWER_BYTES, begin_stream, within};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+
+/// Sends a call to the channel of the lease and waits for the commit point: the first event of a
+/// stream, the first byte of a sound, the whole of anything else.
+pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
+    let (limits, model) = (lease.limits(), lease.upstream_model());
+    let started = Instant::now();
+    let translation = match lease.target().wire() {
+        Wire::Same => None,
+        Wire::Call(translation) => Some(translation),
+        Wire::Chat(_) => return Err(Failure::new(FailureKind::Internal, "this channel was asked for a chat")),
+    };
+    let body = match translation {
+        None => call.for_upstream(model),
+        Some(translation) => translation.write_request(call, model)?.into(),
+    };
+    let head = upstream::send(lease.target(), body.into(), limits);
+    let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
+    let first_event = limits.first_event.saturating_sub(started.elapsed());
+    if let Some(translation) = translation {
+        let total = limits.total.saturating_sub(started.elapsed());
+        let whole = translated(translation, call, answer);
+        return within(total, deadline, FailureKind::TotalTimeout, whole).await;
+    }
+    if answer.is_event_stream() {
+        let begun = begin_stream(answer, stream_of(call), |_| None);
+        return within(first_event, deadline, FailureKind::FirstEventTimeout, begun).await;
+    }
+    if call.operation.row().answer == AnswerKind::Bytes && !is_text(&answer) {
+        return within(first_event, deadline, FailureKind::FirstEventTimeout, bytes(answer)).await;
+    }
+    let total = limits.total.saturating_sub(started.elapsed());
+    within(total, deadline, FailureKind::TotalTimeout, whole(call.operation, answer)).await
+}
+
+async fn translated(translation: Translation, call: &Call, answer: Answer) -> Result<Begun, Failure> {
+    let body = answer.body.collect(MAX_ANSWER_BYTES).await?;
+    if body.trim_ascii().is_empty() {
+        return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
+    }
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (body, usage) = translation.read_answer(call, &body, created)?;
+    Ok(Begun::Whole { body: body.into(), content_type: if call.stream { EVENTS } else { JSON }, usage })
+}
+
+fn stream_of(call: &Call) -> AnswerStream {
+    match call.operation {
+        Operation::Completions => AnswerStream::Passed(ChatStream::new(false, call.choices)),
+        operation => AnswerStream::Typed(TypedStream::new(operation)),
+    }
+}
+
+async fn whole(operation: Operation, answer: Answer) -> Result<Begun, Failure> {
+    let media_type = answer.media_type();
+    let Answer { body, content_type, .. } = answer;
+    let body = body.collect(MAX_ANSWER_BYTES).await?;
+    let (content_type, usage) = match read_answer(operation, &body, &media_type)? {
+        Told::Json(usage) => (JSON, usage),
+        Told::Text => (content_type.unwrap_or(TEXT), None),
+    };
+    Ok(Begun::Whole { body, content_type, usage })
+}
+
+async fn bytes(answer: Answer) -> Result<Begun, Failure> {
+    let Answer { mut body, content_type, length } = answer;
+    let mut first = Bytes::new();
+    while first.is_empty() {
+        first = body
+            .next()
+            .await
+            .transpose()?
+            .ok_or_else(|| Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"))?;
+    }
+    Ok(Begun::Bytes { first, content_type: content_type.unwrap_or(BYTES), length, body })
+}
+
+/// Whether it is an error or a page, and not what it should be.
+fn is_text(answer: &Answer) -> bool {
+    let media_type = answer.media_type();
+    media_type.starts_with("text/") || media_type.contains("json") || media_type.contains("xml")
+}
