@@ -10,6 +10,7 @@ use ::url::Url;
 use crate::canon::Operation;
 use crate::config::{Channel, Dialect};
 use crate::dialect::anthropic::Host;
+use crate::dialect::call::Translation;
 use crate::dialect::{Format, Wire, gemini};
 
 use super::target::InvalidTarget;
@@ -108,12 +109,10 @@ fn find(dialect: Dialect, base: &Url, endpoint: Endpoint<'_>) -> Option<Route> {
             auth: Auth::Header("x-api-key"),
             headers: ANTHROPIC_HEADERS,
         },
-        Dialect::Gemini => Route {
-            url: gemini(base, endpoint)?,
-            wire: Wire::Chat(Format::Gemini(gemini_host(base))),
-            auth: Auth::Header("x-goog-api-key"),
-            headers: &[],
-        },
+        Dialect::Gemini => {
+            let (url, wire) = gemini(base, endpoint)?;
+            Route { url, wire, auth: Auth::Header("x-goog-api-key"), headers: &[] }
+        }
         Dialect::Cohere => {
             let (url, format) = cohere(base, endpoint)?;
             Route { wire: Wire::Chat(format), ..like_openai(url) }
@@ -173,13 +172,21 @@ fn gemini_root(base: &Url) -> &str {
 }
 
 /// Gemini names model and method in the path. A base may name the list of models already.
-fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<Url> {
-    let root = gemini_root(base);
-    if endpoint == Endpoint::ListModels {
-        return Some(with_path(base, &format!("{root}/models"), Some("pageSize=1000")));
-    }
-    let (model, stream) = endpoint.chat()?;
-    let (method, query) = if stream { ("streamGenerateContent", Some("alt=sse")) } else { ("generateContent", None) };
+fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<(Url, Wire)> {
+    let (root, host) = (gemini_root(base), gemini_host(base));
+    let chat = Wire::Chat(Format::Gemini(host));
+    let Endpoint::Answer { operation, model, stream } = endpoint else {
+        return Some((with_path(base, &format!("{root}/models"), Some("pageSize=1000")), chat));
+    };
+    let (method, query, wire) = match operation {
+        Operation::Chat if stream => ("streamGenerateContent", Some("alt=sse"), chat),
+        Operation::Chat => ("generateContent", None, chat),
+        Operation::ImageGenerations | Operation::ImageEdits => {
+            let translation = Translation::google_images(model, host);
+            (translation.google_method(), None, Wire::Call(translation))
+        }
+        _ => return None,
+    };
     let mut url = with_path(base, root, query);
     if let Ok(mut path) = url.path_segments_mut() {
         // Tuned models have a collection of their own, which their name says.
@@ -188,7 +195,7 @@ fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<Url> {
         }
         path.extend(format!("{model}:{method}").split('/'));
     }
-    Some(url)
+    Some((url, wire))
 }
 
 /// Cohere's two versions of chat; the list of models is in the first one only.
@@ -302,5 +309,16 @@ mod tests {
             address(Dialect::Gemini, "https://h/v1", Endpoint::ListModels).unwrap(),
             "https://h/v1/models?pageSize=1000"
         );
+    }
+
+    #[test]
+    fn imagen_has_a_method_of_its_own() {
+        for operation in [Operation::ImageGenerations, Operation::ImageEdits] {
+            let of = |model| {
+                address(Dialect::Gemini, "https://h", Endpoint::Answer { operation, model, stream: true }).unwrap()
+            };
+            assert_eq!(of("gemini-3-pro-image"), "https://h/v1beta/models/gemini-3-pro-image:generateContent");
+            assert_eq!(of("imagen-4.0-generate-001"), "https://h/v1beta/models/imagen-4.0-generate-001:predict");
+        }
     }
 }

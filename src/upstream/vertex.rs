@@ -7,6 +7,7 @@ use ::url::Url;
 
 use crate::canon::Operation;
 use crate::config::Secret;
+use crate::dialect::call::Translation;
 use crate::dialect::{Format, Wire, anthropic, gemini};
 
 use super::route::{Auth, Route};
@@ -39,20 +40,26 @@ pub fn vertex_target(
     (operation, stream): (Operation, bool),
     token: &Secret,
 ) -> Result<Target, InvalidTarget> {
-    if operation != Operation::Chat {
-        return Err(InvalidTarget::Unsupported(operation.row().name));
-    }
-    Target::on(route(base, placement, stream), Some(token))
+    let route = route(base, placement, (operation, stream));
+    Target::on(route.ok_or(InvalidTarget::Unsupported(operation.row().name))?, Some(token))
 }
 
-fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
+fn route(base: &Url, placement: &Placement<'_>, (operation, stream): (Operation, bool)) -> Option<Route> {
     let Placement { project, region, model } = placement;
-    let (publisher, verb, format) = if model.contains("claude") {
-        let verb = if stream { "streamRawPredict" } else { "rawPredict" };
-        ("anthropic", verb, Format::Anthropic(anthropic::Host::Vertex))
-    } else {
-        let verb = if stream { "streamGenerateContent" } else { "generateContent" };
-        ("google", verb, Format::Gemini(gemini::Host::Vertex))
+    let (publisher, verb, wire) = match operation {
+        Operation::Chat if model.contains("claude") => {
+            let verb = if stream { "streamRawPredict" } else { "rawPredict" };
+            ("anthropic", verb, Wire::Chat(Format::Anthropic(anthropic::Host::Vertex)))
+        }
+        Operation::Chat => {
+            let verb = if stream { "streamGenerateContent" } else { "generateContent" };
+            ("google", verb, Wire::Chat(Format::Gemini(gemini::Host::Vertex)))
+        }
+        Operation::ImageGenerations | Operation::ImageEdits => {
+            let translation = Translation::google_images(model, gemini::Host::Vertex);
+            ("google", translation.google_method(), Wire::Call(translation))
+        }
+        _ => return None,
     };
     let mut url = base.clone();
     url.set_fragment(None);
@@ -71,7 +78,7 @@ fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
         path.extend(["projects", project, "locations", region, "publishers", publisher, "models"]);
         path.push(&format!("{model}:{verb}"));
     }
-    Route { url, wire: Wire::Chat(format), auth: Auth::AccessToken, headers: &[] }
+    Some(Route { url, wire, auth: Auth::AccessToken, headers: &[] })
 }
 
 fn is_google(host: &str) -> bool {
@@ -100,7 +107,8 @@ mod tests {
 
     fn address(base: &str, region: &str, model: &str, stream: bool) -> String {
         let placement = Placement { project: "p-1", region, model };
-        route(&Url::parse(base).unwrap(), &placement, stream).url.to_string()
+        let route = route(&Url::parse(base).unwrap(), &placement, (Operation::Chat, stream));
+        route.unwrap().url.to_string()
     }
 
     #[test]

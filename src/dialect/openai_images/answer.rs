@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::canon::{Image, ImageRequest, ImageUsage, Images};
+use crate::canon::{Image, ImageRequest, ImageUsage, Images, Operation};
 
 /// The answer to a request that is not streamed.
 #[derive(Serialize)]
@@ -87,25 +87,25 @@ impl From<&ImageUsage> for UsageObject {
     }
 }
 
-/// The body of the answer to this request, a stream of events if it asked for one. `created` is in
+/// The body of the answer to this request for this operation, a stream of events if it asked for one. `created` is in
 /// Unix seconds.
-pub fn write_answer(request: &ImageRequest<'_>, images: &Images<'_>, created: u64) -> Vec<u8> {
-    if request.stream { events(request, images, created) } else { whole(request, images, created) }
+pub fn write_answer(request: &ImageRequest<'_>, operation: Operation, images: &Images<'_>, created: u64) -> Vec<u8> {
+    if request.stream { events(operation, images, created) } else { whole(request.as_url, images, created) }
 }
 
-fn whole(request: &ImageRequest<'_>, images: &Images<'_>, created: u64) -> Vec<u8> {
+fn whole(as_url: bool, images: &Images<'_>, created: u64) -> Vec<u8> {
     let answer = Answer {
         created,
         output_format: images.images.first().map(output_format),
-        data: images.images.iter().map(|image| Datum::of(image, request.as_url)).collect(),
+        data: images.images.iter().map(|image| Datum::of(image, as_url)).collect(),
         usage: images.usage.as_ref().map(UsageObject::from),
     };
     json(&answer)
 }
 
 /// One event for each image; the last one has the token counts of all.
-fn events(request: &ImageRequest<'_>, images: &Images<'_>, created: u64) -> Vec<u8> {
-    let kind = if request.images.is_empty() { "image_generation.completed" } else { "image_edit.completed" };
+fn events(operation: Operation, images: &Images<'_>, created: u64) -> Vec<u8> {
+    let kind = operation.row().endings.first().copied().unwrap_or_default();
     let mut stream = Vec::new();
     for (number, image) in images.images.iter().enumerate() {
         let is_last = number + 1 == images.images.len();
@@ -162,8 +162,13 @@ mod tests {
         Image { media_type: media_type.into(), data: data.into(), revised_prompt: None }
     }
 
+    fn answer_to(operation: Operation, body: &str, images: &Images<'_>) -> String {
+        let request = read_request(body).unwrap();
+        String::from_utf8(write_answer(&request, operation, images, 1_700_000_000)).unwrap()
+    }
+
     fn written(body: &str, images: &Images<'_>) -> String {
-        String::from_utf8(write_answer(&read_request(body).unwrap(), images, 1_700_000_000)).unwrap()
+        answer_to(Operation::ImageGenerations, body, images)
     }
 
     fn parsed(body: &str, images: &Images<'_>) -> Value {
@@ -228,8 +233,7 @@ mod tests {
     #[test]
     fn the_events_of_an_edit_have_their_own_name() {
         let images = Images { images: vec![image("image/webp", "AAAA")], usage: None };
-        let body = r#"{"prompt":"a hat","stream":true,"images":[{"image_url":"data:image/png;base64,iVBORw0KGgo="}]}"#;
-        let stream = written(body, &images);
+        let stream = answer_to(Operation::ImageEdits, r#"{"prompt":"a hat","stream":true}"#, &images);
         assert!(
             stream.starts_with("event: image_edit.completed\ndata: {\"type\":\"image_edit.completed\","),
             "{stream}"

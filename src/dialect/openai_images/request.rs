@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::canon::{Dimensions, Failure, FailureKind, ImageRequest, Source, Text};
+use crate::canon::{Dimensions, Failure, ImageRequest, Source, Text};
 use crate::dialect::data_uri::source;
-use crate::dialect::json::{Fields, Str, untranslatable};
+use crate::dialect::json::{Fields, Str, invalid, untranslatable};
 
 /// No image is wider or higher, in pixels.
 const MAX_PIXELS: u32 = 65_535;
@@ -113,12 +113,10 @@ fn references(value: &RawValue) -> Result<Vec<Source<'_>>, Failure> {
         .collect()
 }
 
-fn invalid(message: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::InvalidRequest, message)
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::canon::FailureKind;
+
     use super::*;
 
     fn refusal(body: &str) -> (FailureKind, String) {
