@@ -17,10 +17,12 @@ use super::suggest::choice;
 use super::typed::{Flag, Text, Typed, kind};
 
 const DEFAULT_MAX_REQUEST_BODY_BYTES: usize = 32 << 20;
+const DEFAULT_MAX_UPLOAD_BYTES: usize = 128 << 20;
 
 /// The settings of the gateway as a whole, in the words of [`super::Config`].
 pub(super) struct Preferences {
     pub max_request_body_bytes: usize,
+    pub max_upload_bytes: usize,
     pub media_fetch: MediaFetch,
     pub rate_limit: ByModel<RateLimit>,
     pub deadline: Option<Duration>,
@@ -42,11 +44,17 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
     let raw: RawPreferences = section(value, place, report);
     let place = &place.key("preferences");
     PREFERENCES.check(&raw.others, place, report);
+    let max_request_body_bytes = raw
+        .max_request_body_bytes
+        .take("max_request_body_bytes", place, report)
+        .map_or(DEFAULT_MAX_REQUEST_BODY_BYTES, |size| size.0);
     Preferences {
-        max_request_body_bytes: raw
-            .max_request_body_bytes
-            .take("max_request_body_bytes", place, report)
-            .map_or(DEFAULT_MAX_REQUEST_BODY_BYTES, |size| size.0),
+        max_request_body_bytes,
+        max_upload_bytes: raw
+            .max_upload_bytes
+            .take("max_upload_bytes", place, report)
+            .map_or(DEFAULT_MAX_UPLOAD_BYTES, |size| size.0)
+            .max(max_request_body_bytes),
         media_fetch: media_fetch(raw.media_fetch, place, report),
         rate_limit: or_else("there is no limit for all clients together", report, |report| {
             raw.rate_limit.take("rate_limit", place, report).unwrap_or_default()

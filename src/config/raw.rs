@@ -35,6 +35,8 @@ pub struct RawConfig {
 pub struct RawPreferences {
     /// Larger request bodies are refused: a number of bytes, `20MB` or `20MiB`.
     pub max_request_body_bytes: Typed<ByteSize>,
+    /// The same for forms, which carry files.
+    pub max_upload_bytes: Typed<ByteSize>,
     /// Which addresses of images and documents are fetched: `deny`, `public` or `any`.
     pub media_fetch: Typed<Text>,
     /// How often all clients together may ask.
@@ -225,6 +227,7 @@ pub const TOP: Vocabulary = Vocabulary {
 pub const PREFERENCES: Vocabulary = Vocabulary {
     used: &[
         "max_request_body_bytes",
+        "max_upload_bytes",
         "media_fetch",
         "rate_limit",
         "deadline",
@@ -238,6 +241,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
     without_effect: &["timeout_policy", "keepalive_interval", "error_triggers", "proxy", "model_price"],
     synonyms: &[
         ("max_body_size", "max_request_body_bytes"),
+        ("max_file_size", "max_upload_bytes"),
         ("image_fetch", "media_fetch"),
         ("limit", "rate_limit"),
         ("request_timeout", "deadline"),

@@ -79,6 +79,7 @@ pub(super) fn resolve(
         channels,
         client_keys,
         max_request_body_bytes: preferences.max_request_body_bytes,
+        max_upload_bytes: preferences.max_upload_bytes,
         media_fetch: preferences.media_fetch,
         rate_limit: preferences.rate_limit,
         deadline: preferences.deadline,

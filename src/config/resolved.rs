@@ -27,6 +27,8 @@ pub struct Config {
     pub client_keys: ClientKeys,
     /// Largest request body that is read, in bytes; above it the answer is 413.
     pub max_request_body_bytes: usize,
+    /// The same for forms, which carry files; never less than for other bodies.
+    pub max_upload_bytes: usize,
     /// What the gateway fetches for upstreams that take images and documents as bytes only.
     pub media_fetch: MediaFetch,
     /// `rate_limit` at the top: all clients together.

@@ -21,6 +21,7 @@ pub mod anthropic;
 pub mod call;
 pub mod cohere;
 pub mod data_uri;
+pub mod form;
 pub mod gemini;
 pub mod json;
 pub mod model_list;

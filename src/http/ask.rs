@@ -6,9 +6,10 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
-use crate::canon::{BodyKind, Failure, FailureKind, Operation};
-use crate::config::ClientKey;
+use crate::canon::{BodyKind, Failure, Operation};
+use crate::config::{ClientKey, Config};
 use crate::dialect::call::Call;
+use crate::dialect::form::Form;
 use crate::dialect::passthrough::ChatRequest;
 use crate::relay::{Account, Asked, Fetched, Request};
 
@@ -49,10 +50,7 @@ async fn read(
     let config = gateway.config();
     let client = auth::client(&config.client_keys, request.headers())?;
     account.client(client);
-    if operation.row().body == BodyKind::Form {
-        return Err(Failure::new(FailureKind::InvalidRequest, "forms are not read yet"));
-    }
-    let body = body::read(payload, request.headers(), config.max_request_body_bytes).await?;
+    let body = body(operation, payload, request.headers(), &config).await?;
     let text_chars = gateway.relay.stats.settings().map_or(0, |settings| settings.text_chars);
     let (asked, text) = parse(operation, body, text_chars)?;
     account.asks(asked.model(), asked.stream(), text);
@@ -67,17 +65,48 @@ async fn read(
     Ok((Arc::clone(client), asked))
 }
 
+/// A body that has come in whole.
+enum Body {
+    Json(Bytes),
+    Form(Form),
+}
+
+async fn body(
+    operation: Operation,
+    payload: web::Payload,
+    headers: &HeaderMap,
+    config: &Config,
+) -> Result<Body, Failure> {
+    let is_form = match operation.row().body {
+        BodyKind::Json => false,
+        BodyKind::Form => true,
+        BodyKind::JsonOrForm => body::is_form(headers),
+    };
+    Ok(match is_form {
+        true => Body::Form(body::read_form(payload, headers, config.max_upload_bytes).await?),
+        false => Body::Json(body::read(payload, headers, config.max_request_body_bytes).await?),
+    })
+}
+
 /// The request, and as many characters of its text as the statistics keep.
-fn parse(operation: Operation, body: Bytes, text_chars: usize) -> Result<(Request, Option<String>), Failure> {
-    if operation == Operation::Chat {
-        let mut chat = ChatRequest::parse(body, text_chars)?;
-        let text = chat.last_user_text.take();
-        return Ok((Request::Chat(Box::new(chat)), text));
-    }
-    let call = Call::from_json(operation, body)?;
+fn parse(operation: Operation, body: Body, text_chars: usize) -> Result<(Request, Option<String>), Failure> {
+    let call = match body {
+        Body::Json(body) if operation == Operation::Chat => {
+            let mut chat = ChatRequest::parse(body, text_chars)?;
+            let text = chat.last_user_text.take();
+            return Ok((Request::Chat(Box::new(chat)), text));
+        }
+        Body::Json(body) => Call::from_json(operation, body)?,
+        Body::Form(form) => Call::from_form(operation, form, new_boundary())?,
+    };
     let text = if text_chars > 0 { call.words() } else { None };
     let text = text.map(|text| text.chars().take(text_chars).collect());
     Ok((Request::Call(Box::new(call)), text))
+}
+
+/// A boundary that nobody could know of when the form was written.
+fn new_boundary() -> String {
+    format!("uni-api-{}", uuid::Uuid::new_v4().simple())
 }
 
 /// The tokens that a text of this length has, more or less, in any language and model.

@@ -11,7 +11,7 @@ use crate::canon::{AnswerKind, Failure, FailureKind, Operation};
 use crate::dialect::call::{Call, Told, Translation, TypedStream, read_answer};
 use crate::dialect::passthrough::ChatStream;
 use crate::dialect::{AnswerStream, Wire};
-use crate::upstream::{self, Answer};
+use crate::upstream::{self, Answer, Outgoing};
 
 use super::attempt::{Begun, MAX_ANSWER_BYTES, begin_stream, within};
 
@@ -30,11 +30,11 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
         Wire::Call(translation) => Some(translation),
         Wire::Chat(_) => return Err(Failure::new(FailureKind::Internal, "this channel was asked for a chat")),
     };
-    let body = match translation {
-        None => call.for_upstream(model),
-        Some(translation) => translation.write_request(call, model)?.into(),
+    let outgoing: Outgoing = match translation {
+        None => call.for_upstream(model).into(),
+        Some(translation) => Bytes::from(translation.write_request(call, model)?).into(),
     };
-    let head = upstream::send(lease.target(), body.into(), limits);
+    let head = upstream::send(lease.target(), outgoing, limits);
     let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
     let first_event = limits.first_event.saturating_sub(started.elapsed());
     if let Some(translation) = translation {

@@ -118,7 +118,7 @@ impl<'r> Exchange<'r> {
         };
         let knows_betas = matches!(self.format, Some(Format::Anthropic(_)));
         let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
-        Ok(Outgoing { body, anthropic_beta })
+        Ok(Outgoing { anthropic_beta, ..body.into() })
     }
 
     async fn translated(&self, format: Format) -> Result<Bytes, Failure> {

@@ -10,11 +10,12 @@ use actix_web::error::ParseError;
 use awc::ClientResponse;
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::Version;
-use awc::http::header::{self, HeaderValue};
+use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::TimeLimits;
+use crate::dialect::call::Payload;
 use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
@@ -53,15 +54,24 @@ impl Answer {
 
 /// What is sent to a target.
 pub struct Outgoing {
-    /// The body.
-    pub body: Bytes,
+    /// The body, one segment behind the other.
+    pub body: Vec<Bytes>,
+    /// What the body is; JSON unless it says something else.
+    pub content_type: Option<HeaderValue>,
     /// The features in beta that the client asks for, where the upstream knows the header.
     pub anthropic_beta: Option<HeaderValue>,
 }
 
 impl From<Bytes> for Outgoing {
     fn from(body: Bytes) -> Self {
-        Self { body, anthropic_beta: None }
+        Self { body: vec![body], content_type: None, anthropic_beta: None }
+    }
+}
+
+impl From<Payload> for Outgoing {
+    fn from(Payload { segments, content_type }: Payload) -> Self {
+        let content_type = content_type.and_then(|text| HeaderValue::try_from(text).ok());
+        Self { body: segments, content_type, anthropic_beta: None }
     }
 }
 
@@ -97,17 +107,28 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
 async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Result<ClientResponse, Failure> {
     let request = post_request(target, limits.connect)
         .map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
-    let body = InSlices(outgoing.body.clone());
-    let sent = match &outgoing.anthropic_beta {
-        None => request.send_body(body),
-        Some(features) => request.extra_header((ANTHROPIC_BETA, features.clone())).send_body(body),
+    let body = InSlices { segment: Bytes::new(), later: outgoing.body.clone().into_iter() };
+    let mut headers = HeaderMap::new();
+    if let Some(features) = &outgoing.anthropic_beta {
+        headers.insert(HeaderName::from_static(ANTHROPIC_BETA), features.clone());
+    }
+    if let Some(content_type) = &outgoing.content_type {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    let sent = match headers.is_empty() {
+        true => request.send_body(body),
+        false => request.extra_headers(headers).send_body(body),
     };
     sent.await.map_err(|error| not_answered(&error))
 }
 
 /// A request body that is handed over in slices. awc copies what it sends into a buffer first; so
 /// the buffer, which lives until the answer ends, stays small however long the body is.
-struct InSlices(Bytes);
+struct InSlices {
+    /// What is left of the current segment.
+    segment: Bytes,
+    later: std::vec::IntoIter<Bytes>,
+}
 
 const SLICE_BYTES: usize = 64 * 1024;
 
@@ -115,12 +136,17 @@ impl MessageBody for InSlices {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(u64::try_from(self.0.len()).unwrap_or(u64::MAX))
+        let length = self.segment.len() + self.later.as_slice().iter().map(Bytes::len).sum::<usize>();
+        BodySize::Sized(u64::try_from(length).unwrap_or(u64::MAX))
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let length = self.0.len().min(SLICE_BYTES);
-        Poll::Ready((length > 0).then(|| Ok(self.0.split_to(length))))
+        while self.segment.is_empty() {
+            let Some(segment) = self.later.next() else { return Poll::Ready(None) };
+            self.segment = segment;
+        }
+        let length = self.segment.len().min(SLICE_BYTES);
+        Poll::Ready(Some(Ok(self.segment.split_to(length))))
     }
 }
 

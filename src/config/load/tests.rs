@@ -64,7 +64,8 @@ fn the_minimal_file_has_sensible_defaults() {
     let loaded = load(MINIMAL);
     assert_eq!(loaded.lines(), [""; 0]);
     let config = loaded.config();
-    assert_eq!((config.max_request_body_bytes, config.media_fetch), (32 << 20, MediaFetch::Public));
+    assert_eq!((config.max_request_body_bytes, config.max_upload_bytes), (32 << 20, 128 << 20));
+    assert_eq!(config.media_fetch, MediaFetch::Public);
     let channel = &config.channels[0];
     assert_eq!((&*channel.name, channel.dialect, channel.keys.len()), ("p", Dialect::Gpt, 1));
     assert!(channel.tools && channel.stream_usage && matches!(channel.models, ModelSource::Discovered));
@@ -314,6 +315,19 @@ fn preferences_without_effect_are_known() {
 fn the_body_limit_has_units() {
     let loaded = load(&format!("{MINIMAL}preferences: {{max_request_body_bytes: 20MiB}}\n"));
     assert_eq!((loaded.config().max_request_body_bytes, loaded.lines()), (20 << 20, vec![]));
+}
+
+#[test]
+fn forms_may_be_as_large_as_any_body_at_least() {
+    for (preferences, bytes) in [
+        ("max_upload_bytes: 1GiB", 1 << 30),
+        ("max_upload_bytes: 1MiB", 32 << 20),
+        ("max_upload_bytes: 1MiB, max_request_body_bytes: 1000", 1 << 20),
+        ("max_request_body_bytes: 200MiB", 200 << 20),
+    ] {
+        let loaded = load(&format!("{MINIMAL}preferences: {{{preferences}}}\n"));
+        assert_eq!((loaded.config().max_upload_bytes, loaded.lines()), (bytes, vec![]), "{preferences}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A request whose body is JSON: what the gateway has to know of it, and where its model stands.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -10,19 +9,13 @@ use serde_json::value::RawValue;
 use crate::canon::{Failure, Operation};
 use crate::dialect::json::{Fields, edited, invalid, json_string, malformed, model_name};
 
+use super::Said;
+
 /// A body with the place of its model.
 pub(super) struct JsonBody {
     bytes: Bytes,
     /// The value of `model`; without one, where it can be put in.
     model: Result<Range<usize>, usize>,
-}
-
-/// What a body says.
-pub(super) struct Said {
-    pub body: JsonBody,
-    pub model: Arc<str>,
-    pub stream: bool,
-    pub choices: usize,
 }
 
 impl JsonBody {
@@ -32,7 +25,7 @@ impl JsonBody {
     ///
     /// `InvalidRequest` for what is not a JSON object, lacks a required field, or has a field twice
     /// that the gateway reads.
-    pub fn parse(bytes: Bytes, operation: Operation) -> Result<Said, Failure> {
+    pub fn parse(bytes: Bytes, operation: Operation) -> Result<Said<Self>, Failure> {
         let row = operation.row();
         let text = simdutf8::basic::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
         let Fields(fields) = serde_json::from_str(text).map_err(|error| malformed(&error))?;
@@ -142,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(body: &str, operation: Operation) -> Result<Said, Failure> {
+    fn parse(body: &str, operation: Operation) -> Result<Said<JsonBody>, Failure> {
         JsonBody::parse(Bytes::from(body.to_owned()), operation)
     }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod events;
+mod form;
 mod json;
 mod translation;
 mod usage;
@@ -15,12 +16,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::canon::{Failure, Operation};
+use crate::dialect::form::Form;
 
 pub use answer::{Told, read_answer};
 pub use events::TypedStream;
 pub use translation::Translation;
 
-use json::{JsonBody, Said};
+use form::FormBody;
+use json::JsonBody;
 
 /// A client's request for anything but chat.
 pub struct Call {
@@ -32,7 +35,29 @@ pub struct Call {
     pub stream: bool,
     /// How many choices or images the answer has (`n`).
     pub choices: usize,
-    body: JsonBody,
+    body: Body,
+}
+
+/// A body, as it is written.
+enum Body {
+    Json(JsonBody),
+    Form(FormBody),
+}
+
+/// What a body says.
+struct Said<B> {
+    body: B,
+    model: Arc<str>,
+    stream: bool,
+    choices: usize,
+}
+
+/// A body for an upstream.
+pub struct Payload {
+    /// Its bytes, one segment behind the other.
+    pub segments: Vec<Bytes>,
+    /// What it is, unless it is JSON.
+    pub content_type: Option<String>,
 }
 
 impl Call {
@@ -42,27 +67,53 @@ impl Call {
     ///
     /// `InvalidRequest`, with what is wrong or missing.
     pub fn from_json(operation: Operation, body: Bytes) -> Result<Self, Failure> {
-        let Said { body, model, stream, choices } = JsonBody::parse(body, operation)?;
-        Ok(Self { operation, model, stream, choices, body })
+        Ok(Self::new(operation, JsonBody::parse(body, operation)?, Body::Json))
     }
 
-    /// The JSON as the client sent it.
+    /// Reads a form. It is sent on with this boundary, which has to be drawn anew for it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidRequest`, with what is missing.
+    pub fn from_form(operation: Operation, form: Form, boundary: String) -> Result<Self, Failure> {
+        Ok(Self::new(operation, FormBody::parse(form, operation, boundary)?, Body::Form))
+    }
+
+    fn new<B>(operation: Operation, said: Said<B>, body: impl FnOnce(B) -> Body) -> Self {
+        Self { operation, model: said.model, stream: said.stream, choices: said.choices, body: body(said.body) }
+    }
+
+    /// The JSON as the client sent it; nothing if it sent a form.
     pub fn body(&self) -> &str {
-        self.body.text()
+        match &self.body {
+            Body::Json(json) => json.text(),
+            Body::Form(_) => "",
+        }
     }
 
     /// What goes to an upstream that speaks like the client, where the model has this name.
-    pub fn for_upstream(&self, model: &str) -> Bytes {
-        self.body.with_model(model)
+    pub fn for_upstream(&self, model: &str) -> Payload {
+        match &self.body {
+            Body::Json(json) => Payload { segments: vec![json.with_model(model)], content_type: None },
+            Body::Form(form) => form.with_model(model),
+        }
     }
 
     /// The user's words, if the operation has any. Read anew each time.
     pub fn words(&self) -> Option<String> {
-        self.body.words(self.operation.row().words?)
+        let field = self.operation.row().words?;
+        match &self.body {
+            Body::Json(json) => json.words(field),
+            Body::Form(form) => form.words(field),
+        }
     }
 
     /// How many characters count for limits of tokens. Counted anew each time.
     pub fn chars(&self) -> usize {
-        self.body.chars(self.operation.row().measured)
+        let fields = self.operation.row().measured;
+        match &self.body {
+            Body::Json(json) => json.chars(fields),
+            Body::Form(form) => form.chars(fields),
+        }
     }
 }

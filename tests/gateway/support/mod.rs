@@ -7,6 +7,7 @@
 
 mod client;
 mod fake_upstream;
+pub mod form;
 pub mod gateway;
 pub mod logs;
 mod program;
