@@ -21,16 +21,26 @@ pub struct ImageRequest<'a> {
     pub images: Vec<Source<'a>>,
     /// There is a mask that says where to work.
     pub has_mask: bool,
-    /// The images are to be read at an address, rather than in base64.
-    pub as_url: bool,
-    /// Whether the answer is streamed.
-    pub stream: bool,
     /// Fields that the hub has no name for, in their order; a dialect sends on the ones that its
     /// format knows.
     pub extra: Vec<(Text<'a>, Json<'a>)>,
 }
 
 impl<'a> ImageRequest<'a> {
+    /// One image of this.
+    pub fn of(prompt: Text<'a>) -> Self {
+        Self {
+            prompt,
+            count: 1,
+            size: None,
+            output_format: None,
+            transparent: false,
+            images: Vec::new(),
+            has_mask: false,
+            extra: Vec::new(),
+        }
+    }
+
     /// The field of this name among the ones that the hub has no name for.
     pub fn extra(&self, name: &str) -> Option<&Json<'a>> {
         self.extra.iter().find(|(key, _)| key == name).map(|(_, value)| value)

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, upstream_key, with};
+use crate::support::{
+    Answer, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, form::Form, upstream_key, with,
+};
 
 const IMAGES: &str = "/v1/images/generations";
 const PEM: &str = include_str!("../fixtures/service-account-key.pem");
@@ -264,6 +266,40 @@ async fn an_edit_sends_the_images_along() {
     assert!(answer.text().starts_with("event: image_edit.completed\n"), "{}", answer.text());
     let image = json!({"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}});
     assert_eq!(upstream.received()[0].json()["contents"][0]["parts"], json!([{"text": "a hat on it"}, image]));
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn the_files_of_a_form_are_sent_along() {
+    let (tokens, api) = (tokens().await, FakeUpstream::in_turn([generated()]).await);
+    let gateway = Gateway::before([vertex(&tokens, &api, "gemini-3-pro-image")]).await;
+    let form = Form::new()
+        .file("image[]", "a.png", b"\x89PNG\r\n\x1a\n")
+        .file("image[]", "b.jpg", b"\xff\xd8\xff")
+        .text("prompt", "both")
+        .text("model", "image")
+        .text("response_format", "url")
+        .text("size", "1024x1536");
+    let answer = gateway.client().request(form.post("/v1/images/edits")).await;
+    assert_eq!(answer.json()["data"], json!([{"url": "data:image/png;base64,QUJD"}]), "{}", answer.text());
+    let body = api.received()[0].json();
+    let image = |kind: &str, data: &str| json!({"inlineData": {"mimeType": kind, "data": data}});
+    let parts = json!([{"text": "both"}, image("image/png", "iVBORw0KGgo="), image("image/jpeg", "/9j/")]);
+    assert_eq!(body["contents"][0]["parts"], parts);
+    assert_eq!(body["generationConfig"]["imageConfig"], json!({"aspectRatio": "2:3"}));
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn an_edit_that_google_cannot_make_is_made_by_another_channel() {
+    let google = FakeUpstream::in_turn([generated()]).await;
+    let other = FakeUpstream::in_turn([painted()]).await;
+    let providers = [gemini("google", &google, "gemini-3-pro-image"), openai("other", &other)];
+    let gateway = Setup::new(providers).fixed_priority().start().await;
+    let form = Form::new().text("model", "image").text("prompt", "a hat").file("image", "a.png", b"a");
+    let answer = gateway.client().request(form.file("mask", "m.png", b"m").post("/v1/images/edits")).await;
+    assert_eq!(answer.json()["data"], json!([{"b64_json": "T1BFTkFJ"}]), "{}", answer.text());
+    assert!(google.received().is_empty());
     gateway.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use crate::canon::{Failure, ImageRequest, Images, Operation, Usage};
 use crate::dialect::gemini::{self, imagen, images};
 use crate::dialect::json::invalid;
-use crate::dialect::openai_images;
+use crate::dialect::openai_images::{self, AnswerForm};
 
 use super::Call;
 
@@ -50,21 +50,28 @@ impl Translation {
     /// It is an error, or no answer to this request.
     pub fn read_answer(self, call: &Call, body: &[u8], created: u64) -> Result<(Vec<u8>, Option<Usage>), Failure> {
         match self {
-            Self::GeminiImages(_) => with_images(call, &images::read_answer(body)?, created),
-            Self::Imagen => with_images(call, &imagen::read_answer(body)?, created),
+            Self::GeminiImages(_) => Ok(with_images(call, &images::read_answer(body)?, created)),
+            Self::Imagen => Ok(with_images(call, &imagen::read_answer(body)?, created)),
         }
     }
 }
 
 fn image_request(call: &Call) -> Result<ImageRequest<'_>, Failure> {
-    let request = openai_images::read_request(call.body())?;
+    let request = match call.form() {
+        Some(form) => openai_images::read_form(form)?,
+        None => openai_images::read_request(call.body())?,
+    };
     if call.operation == Operation::ImageEdits && request.images.is_empty() {
         return Err(invalid("the body has no images to edit; add \"images\"").at("images"));
     }
     Ok(request)
 }
 
-fn with_images(call: &Call, images: &Images<'_>, created: u64) -> Result<(Vec<u8>, Option<Usage>), Failure> {
-    let answer = openai_images::write_answer(&image_request(call)?, call.operation, images, created);
-    Ok((answer, images.usage.map(|counted| counted.usage)))
+fn with_images(call: &Call, images: &Images<'_>, created: u64) -> (Vec<u8>, Option<Usage>) {
+    let form = match call.operation.row().endings {
+        [kind, ..] if call.stream => AnswerForm::Events(kind),
+        _ if call.text("response_format").as_deref() == Some("url") => AnswerForm::Urls,
+        _ => AnswerForm::Base64,
+    };
+    (openai_images::write_answer(form, images, created), images.usage.map(|counted| counted.usage))
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::canon::{Image, ImageRequest, ImageUsage, Images, Operation};
+use crate::canon::{Image, ImageUsage, Images};
 
 /// The answer to a request that is not streamed.
 #[derive(Serialize)]
@@ -87,10 +87,24 @@ impl From<&ImageUsage> for UsageObject {
     }
 }
 
-/// The body of the answer to this request for this operation, a stream of events if it asked for one. `created` is in
-/// Unix seconds.
-pub fn write_answer(request: &ImageRequest<'_>, operation: Operation, images: &Images<'_>, created: u64) -> Vec<u8> {
-    if request.stream { events(operation, images, created) } else { whole(request.as_url, images, created) }
+/// How a client wants its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// All of them in base64.
+    Base64,
+    /// All of them at addresses.
+    Urls,
+    /// Each in an event of this type.
+    Events(&'static str),
+}
+
+/// The body of an answer. `created` is in Unix seconds.
+pub fn write_answer(form: AnswerForm, images: &Images<'_>, created: u64) -> Vec<u8> {
+    match form {
+        AnswerForm::Base64 => whole(false, images, created),
+        AnswerForm::Urls => whole(true, images, created),
+        AnswerForm::Events(kind) => events(kind, images, created),
+    }
 }
 
 fn whole(as_url: bool, images: &Images<'_>, created: u64) -> Vec<u8> {
@@ -104,8 +118,7 @@ fn whole(as_url: bool, images: &Images<'_>, created: u64) -> Vec<u8> {
 }
 
 /// One event for each image; the last one has the token counts of all.
-fn events(operation: Operation, images: &Images<'_>, created: u64) -> Vec<u8> {
-    let kind = operation.row().endings.first().copied().unwrap_or_default();
+fn events(kind: &'static str, images: &Images<'_>, created: u64) -> Vec<u8> {
     let mut stream = Vec::new();
     for (number, image) in images.images.iter().enumerate() {
         let is_last = number + 1 == images.images.len();
@@ -141,7 +154,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::canon::Usage;
-    use crate::dialect::openai_images::read_request;
 
     use super::*;
 
@@ -162,17 +174,12 @@ mod tests {
         Image { media_type: media_type.into(), data: data.into(), revised_prompt: None }
     }
 
-    fn answer_to(operation: Operation, body: &str, images: &Images<'_>) -> String {
-        let request = read_request(body).unwrap();
-        String::from_utf8(write_answer(&request, operation, images, 1_700_000_000)).unwrap()
+    fn written(form: AnswerForm, images: &Images<'_>) -> String {
+        String::from_utf8(write_answer(form, images, 1_700_000_000)).unwrap()
     }
 
-    fn written(body: &str, images: &Images<'_>) -> String {
-        answer_to(Operation::ImageGenerations, body, images)
-    }
-
-    fn parsed(body: &str, images: &Images<'_>) -> Value {
-        serde_json::from_str(&written(body, images)).unwrap()
+    fn parsed(form: AnswerForm, images: &Images<'_>) -> Value {
+        serde_json::from_str(&written(form, images)).unwrap()
     }
 
     #[test]
@@ -180,7 +187,7 @@ mod tests {
         let second = Image { revised_prompt: Some("two cats".into()), ..image("image/png", "BBBB") };
         let images = Images { images: vec![image("image/png", "AAAA"), second], usage: Some(USAGE) };
         assert_eq!(
-            parsed(r#"{"prompt":"cats"}"#, &images),
+            parsed(AnswerForm::Base64, &images),
             json!({
                 "created": 1_700_000_000,
                 "output_format": "png",
@@ -200,7 +207,7 @@ mod tests {
     fn an_address_is_a_data_uri() {
         let images = Images { images: vec![image("image/jpeg", "/9j/")], usage: None };
         assert_eq!(
-            parsed(r#"{"prompt":"a cat","response_format":"url"}"#, &images),
+            parsed(AnswerForm::Urls, &images),
             json!({
                 "created": 1_700_000_000,
                 "output_format": "jpeg",
@@ -213,7 +220,7 @@ mod tests {
     fn a_stream_is_one_event_for_each_image_and_counts_tokens_once() {
         let images =
             Images { images: vec![image("image/png", "AAAA"), image("image/png", "BBBB")], usage: Some(USAGE) };
-        let stream = written(r#"{"prompt":"cats","stream":true}"#, &images);
+        let stream = written(AnswerForm::Events("image_generation.completed"), &images);
         let events: Vec<Value> = stream
             .split_terminator("\n\n")
             .map(|event| event.strip_prefix("event: image_generation.completed\ndata: ").unwrap())
@@ -228,16 +235,5 @@ mod tests {
             })
         );
         assert_eq!((&last["b64_json"], &last["usage"]["total_tokens"]), (&json!("BBBB"), &json!(1312)));
-    }
-
-    #[test]
-    fn the_events_of_an_edit_have_their_own_name() {
-        let images = Images { images: vec![image("image/webp", "AAAA")], usage: None };
-        let stream = answer_to(Operation::ImageEdits, r#"{"prompt":"a hat","stream":true}"#, &images);
-        assert!(
-            stream.starts_with("event: image_edit.completed\ndata: {\"type\":\"image_edit.completed\","),
-            "{stream}"
-        );
-        assert!(stream.contains(r#""output_format":"webp""#));
     }
 }

@@ -1,6 +1,6 @@
 //! OpenAI images, the format of every client that asks for images.
 //!
-//! Source: OpenAI's API reference, "Create image", "Create image edit" (its JSON body), "Image
+//! Source: OpenAI's API reference, "Create image", "Create image edit" (its form and its JSON body), "Image
 //! generation streaming events". `quality`, `style`, `moderation`, `partial_images` and
 //! `output_compression` have no counterpart at other providers; they are read by nobody.
 //!
@@ -10,5 +10,5 @@
 mod answer;
 mod request;
 
-pub use answer::write_answer;
-pub use request::read_request;
+pub use answer::{AnswerForm, write_answer};
+pub use request::{read_form, read_request};

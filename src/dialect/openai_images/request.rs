@@ -1,16 +1,24 @@
 //! Reads the request of a client.
 
 use std::borrow::Cow;
+use std::io::Write;
 
+use base64::prelude::BASE64_STANDARD as STANDARD;
+use base64::write::EncoderStringWriter;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::canon::{Dimensions, Failure, ImageRequest, Source, Text};
-use crate::dialect::data_uri::source;
+use crate::dialect::data_uri::{sniffed, source};
+use crate::dialect::form::Form;
 use crate::dialect::json::{Fields, Str, invalid, untranslatable};
 
 /// No image is wider or higher, in pixels.
 const MAX_PIXELS: u32 = 65_535;
+
+const TRANSPARENT: &str = "transparent";
+const PNG: &str = "image/png";
 
 /// An image to work from.
 #[derive(Deserialize)]
@@ -29,39 +37,64 @@ struct Reference<'a> {
 /// what no other format has.
 pub fn read_request(body: &str) -> Result<ImageRequest<'_>, Failure> {
     let Fields(fields) = serde_json::from_str(body).map_err(|_| invalid("the body is no JSON object"))?;
-    let mut request = ImageRequest {
-        prompt: Text::default(),
-        count: 1,
-        size: None,
-        output_format: None,
-        transparent: false,
-        images: Vec::new(),
-        has_mask: false,
-        as_url: false,
-        stream: false,
-        extra: Vec::new(),
-    };
+    let mut request = ImageRequest::of(Text::default());
     for (name, value) in fields {
         if value.get() == "null" {
             continue;
         }
         match name.as_ref() {
+            "model" | "stream" => {}
             "prompt" => request.prompt = text(value, "prompt")?,
-            "n" => request.count = count(value)?,
+            "n" => request.count = count(value.get())?,
             "size" => request.size = size(&text(value, "size")?)?,
             "output_format" => request.output_format = Some(text(value, "output_format")?),
-            "background" => request.transparent = text(value, "background")? == "transparent",
+            "background" => request.transparent = text(value, "background")? == TRANSPARENT,
             "images" => request.images = references(value)?,
             "mask" | "markup" => request.has_mask = true,
-            "response_format" => request.as_url = is_url(&text(value, "response_format")?)?,
-            "stream" => request.stream = value.get() == "true",
+            "response_format" => check_response_format(&text(value, "response_format")?)?,
             _ => request.extra.push((name, Cow::Borrowed(value))),
         }
     }
+    with_prompt(request)
+}
+
+/// Reads a form.
+///
+/// # Errors
+///
+/// As for a body in JSON.
+pub fn read_form(form: &Form) -> Result<ImageRequest<'_>, Failure> {
+    let mut request = ImageRequest::of(form.text("prompt").unwrap_or_default());
+    request.images = form.files("image").map(bytes).collect();
+    request.has_mask = form.has_file("mask") || form.has_file("markup");
+    request.output_format = form.text("output_format");
+    request.transparent = form.text("background").is_some_and(|text| text == TRANSPARENT);
+    if let Some(text) = form.text("n") {
+        request.count = count(&text)?;
+    }
+    if let Some(text) = form.text("size") {
+        request.size = size(&text)?;
+    }
+    form.text("response_format").map_or(Ok(()), |text| check_response_format(&text))?;
+    with_prompt(request)
+}
+
+fn with_prompt(request: ImageRequest<'_>) -> Result<ImageRequest<'_>, Failure> {
     if request.prompt.trim().is_empty() {
         return Err(invalid("the body has no prompt; say in \"prompt\" what the image is to show").at("prompt"));
     }
     Ok(request)
+}
+
+/// A file, whose bytes tell their type.
+fn bytes(content: &[Bytes]) -> Source<'static> {
+    let mut encoder = EncoderStringWriter::new(&STANDARD);
+    for piece in content {
+        // It writes into memory, where there is room or none for anything.
+        let _ = encoder.write_all(piece);
+    }
+    let data = encoder.into_inner();
+    Source::Base64 { media_type: sniffed(&data).unwrap_or(PNG).into(), data: data.into() }
 }
 
 fn text<'a>(value: &'a RawValue, name: &'static str) -> Result<Text<'a>, Failure> {
@@ -69,8 +102,8 @@ fn text<'a>(value: &'a RawValue, name: &'static str) -> Result<Text<'a>, Failure
     text.map(|Str(text)| text).map_err(|_| invalid(format!("\"{name}\" must be a string")).at(name))
 }
 
-fn count(value: &RawValue) -> Result<u64, Failure> {
-    let count = serde_json::from_str(value.get()).ok().filter(|count| *count > 0);
+fn count(text: &str) -> Result<u64, Failure> {
+    let count = text.parse().ok().filter(|count| *count > 0);
     count.ok_or_else(|| invalid("\"n\" must be a whole number above zero").at("n"))
 }
 
@@ -89,10 +122,9 @@ fn size(text: &str) -> Result<Option<Dimensions>, Failure> {
     }
 }
 
-fn is_url(word: &str) -> Result<bool, Failure> {
+fn check_response_format(word: &str) -> Result<(), Failure> {
     match word {
-        "b64_json" => Ok(false),
-        "url" => Ok(true),
+        "b64_json" | "url" => Ok(()),
         _ => {
             let message = "this channel takes \"b64_json\" or \"url\" as \"response_format\"";
             Err(untranslatable(message).at("response_format"))
@@ -106,7 +138,7 @@ fn references(value: &RawValue) -> Result<Vec<Source<'_>>, Failure> {
     references
         .into_iter()
         .map(|reference| match (reference.image_url, reference.file_id) {
-            (Some(Str(url)), _) => Ok(source(url, "image/png")),
+            (Some(Str(url)), _) => Ok(source(url, PNG)),
             (None, Some(Str(id))) => Ok(Source::FileId(id)),
             (None, None) => Err(wrong()),
         })
@@ -115,7 +147,10 @@ fn references(value: &RawValue) -> Result<Vec<Source<'_>>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+
     use crate::canon::FailureKind;
+    use crate::dialect::form::Scanner;
 
     use super::*;
 
@@ -134,9 +169,9 @@ mod tests {
         assert_eq!((request.prompt.as_ref(), request.count), ("a \"cat\"", 2));
         assert_eq!(request.size, Some(Dimensions { width: 1536, height: 1024 }));
         assert_eq!(request.output_format.as_deref(), Some("jpeg"));
-        assert!(request.transparent && request.as_url && request.stream && !request.has_mask);
+        assert!(request.transparent && !request.has_mask);
         assert_eq!(request.extra("seed").map(|seed| seed.get()), Some("7"));
-        assert!(request.extra("user").is_none());
+        assert_eq!(request.extra.len(), 2, "quality and seed");
     }
 
     #[test]
@@ -144,7 +179,7 @@ mod tests {
         let request = read_request(r#"{"prompt":"a cat","size":"auto","background":"auto","n":null}"#).unwrap();
         assert!(matches!(request.prompt, Cow::Borrowed("a cat")));
         assert_eq!((request.count, request.size), (1, None));
-        assert!(!request.transparent && !request.as_url && !request.stream);
+        assert!(!request.transparent);
     }
 
     #[test]
@@ -162,6 +197,63 @@ mod tests {
         let expected = vec![png, Source::Url("https://h/cat.png".into()), Source::FileId("file-1".into())];
         assert_eq!(request.images, expected);
         assert!(request.has_mask);
+    }
+
+    /// A form of these fields; a name with a bang is a file's.
+    fn form(fields: &[(&str, &str)]) -> Form {
+        let mut scanner = Scanner::new("b");
+        for (name, value) in fields {
+            let name = match name.strip_suffix('!') {
+                Some(name) => format!("name=\"{name}\"; filename=\"f\""),
+                None => format!("name=\"{name}\""),
+            };
+            let part = format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
+            scanner.push(part.as_bytes()).unwrap();
+        }
+        scanner.push(b"--b--").unwrap();
+        scanner.finish().unwrap()
+    }
+
+    #[test]
+    fn a_form_is_read_with_its_files() {
+        let long = format!("GIF89a{}", "x".repeat(1_000_000));
+        let form = form(&[
+            ("image[]!", &long),
+            ("prompt", "a hat"),
+            ("image[]!", "no image"),
+            ("mask!", "m"),
+            ("n", "2"),
+            ("size", "1024x1536"),
+            ("background", "transparent"),
+            ("output_format", "jpeg"),
+        ]);
+        let request = read_form(&form).unwrap();
+        let file = |media_type: &'static str, text: &str| Source::Base64 {
+            media_type: media_type.into(),
+            data: STANDARD.encode(text).into(),
+        };
+        assert!(request.images == [file("image/gif", &long), file("image/png", "no image")]);
+        assert_eq!((request.prompt.as_ref(), request.count), ("a hat", 2));
+        assert_eq!(request.size, Some(Dimensions { width: 1024, height: 1536 }));
+        assert_eq!(request.output_format.as_deref(), Some("jpeg"));
+        assert!(request.transparent && request.has_mask);
+    }
+
+    #[test]
+    fn a_form_is_checked_like_a_body() {
+        for (field, param, kind) in [
+            (("n", "0"), "n", FailureKind::InvalidRequest),
+            (("prompt", " "), "prompt", FailureKind::InvalidRequest),
+            (("size", "huge"), "size", FailureKind::Untranslatable),
+            (("response_format", "gif"), "response_format", FailureKind::Untranslatable),
+        ] {
+            let mut fields = vec![("image!", "x"), field];
+            if field.0 != "prompt" {
+                fields.push(("prompt", "a hat"));
+            }
+            let failure = read_form(&form(&fields)).unwrap_err();
+            assert_eq!((failure.kind, failure.param.as_deref()), (kind, Some(param)));
+        }
     }
 
     #[test]
