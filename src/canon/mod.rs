@@ -9,6 +9,7 @@ mod chat;
 mod embedding;
 mod event;
 mod failure;
+mod image;
 mod operation;
 mod rerank;
 mod usage;
@@ -20,6 +21,7 @@ pub use chat::{
 pub use embedding::{EmbeddingRequest, Embeddings, Encoding};
 pub use event::{ChatEvent, FinishReason};
 pub use failure::{Failure, FailureKind, Next, Origin};
+pub use image::{Dimensions, Image, ImageRequest, ImageUsage, Images};
 pub use operation::{AnswerKind, BodyKind, Operation, Row};
 pub use rerank::{Document, Ranked, Ranking, RerankRequest};
 pub use usage::Usage;

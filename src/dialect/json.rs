@@ -13,10 +13,11 @@ use serde_json::value::RawValue;
 use crate::canon::{Failure, FailureKind, Json, Text};
 
 /// A string that is borrowed from the document where it stands there unescaped. Unlike
-/// `Option<Cow<str>>`, `Option<Str>` borrows as well.
+/// `Option<Cow<str>>`, `Option<Str>` borrows as well. (serde tells a `Cow` by its name, so it must not
+/// go by another one here.)
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct Str<'a>(#[serde(borrow)] pub Text<'a>);
+pub struct Str<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// The fields of an object, each value as it stands in the document.
 #[derive(Debug, Default)]
@@ -208,4 +209,16 @@ pub fn malformed(error: &serde_json::Error) -> Failure {
     } else {
         format!("the body is not valid JSON: {reason} at {place}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_borrowed_unless_it_is_escaped() {
+        let read = |json: &'static str| serde_json::from_str::<Option<Str<'_>>>(json).unwrap().unwrap().0;
+        assert!(matches!(read(r#""plain""#), Cow::Borrowed("plain")));
+        assert!(matches!(read(r#""\u0061""#), Cow::Owned(text) if text == "a"));
+    }
 }

@@ -184,19 +184,23 @@ fn gemini_root(base: &Url) -> &str {
 
 /// Gemini names model and method in the path. A base may name the list of models already.
 fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<(Url, Wire)> {
-    let root = gemini_root(base);
-    let chat = Wire::Chat(Format::Gemini(gemini_host(base)));
-    let (model, method, query, wire) = match endpoint {
-        Endpoint::ListModels => return Some((with_path(base, &format!("{root}/models"), Some("pageSize=1000")), chat)),
-        Endpoint::Answer { operation: Operation::Chat, model, stream: true } => {
-            (model, "streamGenerateContent", Some("alt=sse"), chat)
+    let (root, host) = (gemini_root(base), gemini_host(base));
+    let chat = Wire::Chat(Format::Gemini(host));
+    let Endpoint::Answer { operation, model, stream } = endpoint else {
+        return Some((with_path(base, &format!("{root}/models"), Some("pageSize=1000")), chat));
+    };
+    let (method, query, wire) = match operation {
+        Operation::Chat if stream => ("streamGenerateContent", Some("alt=sse"), chat),
+        Operation::Chat => ("generateContent", None, chat),
+        Operation::ImageGenerations | Operation::ImageEdits => {
+            let (method, translation) = Translation::google_images(model, host);
+            (method, None, Wire::Call(translation))
         }
-        Endpoint::Answer { operation: Operation::Chat, model, .. } => (model, "generateContent", None, chat),
-        Endpoint::Answer { operation: Operation::Embeddings, model, .. } => {
-            let method = Method::BatchEmbedContents;
-            (model, method.verb(), None, Wire::Call(Translation::GoogleEmbeddings(method)))
+        Operation::Embeddings => {
+            let (method, translation) = Translation::google_embeddings(Method::BatchEmbedContents);
+            (method, None, Wire::Call(translation))
         }
-        Endpoint::Answer { .. } => return None,
+        _ => return None,
     };
     let mut url = with_path(base, root, query);
     if let Ok(mut path) = url.path_segments_mut() {
@@ -381,5 +385,16 @@ mod tests {
             address(Dialect::Gemini, "https://h/v1", Endpoint::ListModels).unwrap(),
             "https://h/v1/models?pageSize=1000"
         );
+    }
+
+    #[test]
+    fn imagen_has_a_method_of_its_own() {
+        for operation in [Operation::ImageGenerations, Operation::ImageEdits] {
+            let of = |model| {
+                address(Dialect::Gemini, "https://h", Endpoint::Answer { operation, model, stream: true }).unwrap()
+            };
+            assert_eq!(of("gemini-3-pro-image"), "https://h/v1beta/models/gemini-3-pro-image:generateContent");
+            assert_eq!(of("imagen-4.0-generate-001"), "https://h/v1beta/models/imagen-4.0-generate-001:predict");
+        }
     }
 }

@@ -40,11 +40,11 @@ pub fn vertex_target(
     (operation, stream): (Operation, bool),
     token: &Secret,
 ) -> Result<Target, InvalidTarget> {
-    let route = route(base, placement, operation, stream);
+    let route = route(base, placement, (operation, stream));
     Target::on(route.ok_or(InvalidTarget::Unsupported(operation.row().name))?, Some(token))
 }
 
-fn route(base: &Url, placement: &Placement<'_>, operation: Operation, stream: bool) -> Option<Route> {
+fn route(base: &Url, placement: &Placement<'_>, (operation, stream): (Operation, bool)) -> Option<Route> {
     let Placement { project, region, model } = placement;
     let (publisher, verb, wire) = match operation {
         Operation::Chat if model.contains("claude") => {
@@ -56,8 +56,12 @@ fn route(base: &Url, placement: &Placement<'_>, operation: Operation, stream: bo
             ("google", verb, Wire::Chat(Format::Gemini(gemini::Host::Vertex)))
         }
         Operation::Embeddings => {
-            let method = Method::on_vertex(model);
-            ("google", method.verb(), Wire::Call(Translation::GoogleEmbeddings(method)))
+            let (method, translation) = Translation::google_embeddings(Method::on_vertex(model));
+            ("google", method, Wire::Call(translation))
+        }
+        Operation::ImageGenerations | Operation::ImageEdits => {
+            let (method, translation) = Translation::google_images(model, gemini::Host::Vertex);
+            ("google", method, Wire::Call(translation))
         }
         _ => return None,
     };
@@ -107,7 +111,8 @@ mod tests {
 
     fn address(base: &str, region: &str, model: &str, stream: bool) -> String {
         let placement = Placement { project: "p-1", region, model };
-        route(&Url::parse(base).unwrap(), &placement, Operation::Chat, stream).unwrap().url.to_string()
+        let route = route(&Url::parse(base).unwrap(), &placement, (Operation::Chat, stream));
+        route.unwrap().url.to_string()
     }
 
     #[test]
@@ -145,7 +150,7 @@ mod tests {
             ("gemini-embedding-2", Method::EmbedContent),
         ] {
             let placement = Placement { project: "p-1", region: "global", model };
-            let route = route(&Url::parse(DEFAULT).unwrap(), &placement, Operation::Embeddings, false).unwrap();
+            let route = route(&Url::parse(DEFAULT).unwrap(), &placement, (Operation::Embeddings, false)).unwrap();
             let expected = format!("/publishers/google/models/{model}:{}", method.verb());
             assert!(route.url.path().ends_with(&expected), "{}", route.url);
             assert_eq!(route.wire, Wire::Call(Translation::GoogleEmbeddings(method)));
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn what_vertex_does_not_have_has_no_address() {
         let placement = Placement { project: "p-1", region: "global", model: "m" };
-        assert!(route(&Url::parse(DEFAULT).unwrap(), &placement, Operation::Rerank, false).is_none());
+        assert!(route(&Url::parse(DEFAULT).unwrap(), &placement, (Operation::Rerank, false)).is_none());
     }
 
     #[test]

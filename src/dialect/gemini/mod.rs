@@ -8,6 +8,9 @@
 mod answer;
 mod contents;
 pub mod embeddings;
+mod image_size;
+pub mod imagen;
+pub mod images;
 mod media;
 mod models;
 mod request;
