@@ -5,6 +5,7 @@ pub mod demo;
 pub mod environment;
 pub mod explain;
 pub mod health;
+pub mod logging;
 pub mod serve;
 pub mod stats;
 

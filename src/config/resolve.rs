@@ -85,6 +85,7 @@ pub(super) fn resolve(
         deadline: preferences.deadline,
         measures_prompts,
         passes_unmoderated: preferences.passes_unmoderated,
+        metrics_are_public: preferences.metrics_are_public,
         stats: preferences.stats,
         trusted_proxies: preferences.trusted_proxies,
     })

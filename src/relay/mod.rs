@@ -14,6 +14,7 @@ mod journey;
 mod media;
 mod moderation;
 mod stream;
+mod trail;
 
 pub use account::Account;
 pub use answer::{Answer, Relay, Reply};
