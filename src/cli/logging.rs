@@ -7,12 +7,12 @@
 //!  "fields":{"id":"…","channel":"openai","status":200,"total_ms":340}}
 //! ```
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use env_logger::fmt::Formatter;
 use log::Record;
 use log::kv::{self, Key, Source, Value, VisitSource, VisitValue};
-use serde_json::{Map, Number, Value as Json, json};
 
 use super::environment::InvalidVariable;
 
@@ -29,8 +29,8 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) -> Result<(), InvalidVar
     let mut log = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(FILTER));
     let format = is_json(variable("LOG_FORMAT").as_deref());
     match format {
-        Ok(true) => log.format(|line, record| write_json(line, record)),
-        Ok(false) | Err(_) => log.format_key_values(|line, fields| write_text(line, fields)),
+        Ok(true) => log.format(write_json),
+        Ok(false) | Err(_) => log.format_key_values(|line, fields| write_text_fields(line, fields)),
     };
     log.init();
     format.map(|_| ())
@@ -45,94 +45,119 @@ fn is_json(format: Option<&str>) -> Result<bool, InvalidVariable> {
 }
 
 fn write_json(line: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let mut object = json!({
-        "timestamp": line.timestamp_millis().to_string(),
-        "level": record.level().as_str(),
-        "target": record.target(),
-        "message": record.args().to_string(),
-    });
-    let fields = fields(record.key_values());
-    if !fields.is_empty() {
-        object["fields"] = Json::Object(fields);
+    let timestamp = line.timestamp_millis();
+    write!(line, "{{\"timestamp\":\"{timestamp}\",\"level\":\"{}\",\"target\":", record.level())?;
+    write_json_text(line, record.target())?;
+    line.write_all(b",\"message\":")?;
+    match record.args().as_str() {
+        Some(message) => write_json_text(line, message)?,
+        None => write_json_text(line, &record.args().to_string())?,
     }
-    writeln!(line, "{object}")
+    write_json_fields(line, record.key_values())?;
+    line.write_all(b"}\n")
+}
+
+/// Writes the field `fields`, unless there are none.
+fn write_json_fields(line: &mut impl Write, source: &dyn Source) -> io::Result<()> {
+    let mut before = ",\"fields\":{";
+    for_each(source, |name, field| {
+        line.write_all(before.as_bytes())?;
+        before = ",";
+        write_json_text(line, name)?;
+        line.write_all(b":")?;
+        match field {
+            Field::Null => line.write_all(b"null"),
+            Field::Text(text) => write_json_text(line, text),
+            Field::Plain(value) => write!(line, "{value}"),
+        }
+    })?;
+    line.write_all(if before == "," { b"}" } else { b"" })
+}
+
+fn write_json_text(line: &mut impl Write, text: &str) -> io::Result<()> {
+    Ok(serde_json::to_writer(line, text)?)
 }
 
 /// Writes fields behind a line: ` name=value`, in quotes where the value could be taken for more than
 /// one. What is nothing is left out.
-fn write_text(line: &mut Formatter, source: &dyn Source) -> io::Result<()> {
-    for (name, value) in fields(source) {
-        match value {
-            Json::Null => {}
-            Json::String(text) if is_one_word(&text) => write!(line, " {name}={text}")?,
-            Json::String(text) => write!(line, " {name}={text:?}")?,
-            value => write!(line, " {name}={value}")?,
-        }
-    }
-    Ok(())
+fn write_text_fields(line: &mut impl Write, source: &dyn Source) -> io::Result<()> {
+    for_each(source, |name, field| match field {
+        Field::Null => Ok(()),
+        Field::Text(text) if is_one_word(text) => write!(line, " {name}={text}"),
+        Field::Text(text) => write!(line, " {name}={text:?}"),
+        Field::Plain(value) => write!(line, " {name}={value}"),
+    })
 }
 
 fn is_one_word(text: &str) -> bool {
-    !text.is_empty()
-        && text.chars().all(|c| c.is_alphanumeric() || (c.is_ascii_graphic() && !"\"'=\\".contains(c)) || c == '…')
+    let has_no_meaning = |c: char| c.is_alphanumeric() || c == '…' || (c.is_ascii_graphic() && !"\"'=\\".contains(c));
+    !text.is_empty() && text.chars().all(has_no_meaning)
 }
 
-/// The fields of a record as JSON.
-fn fields(source: &dyn Source) -> Map<String, Json> {
-    let mut fields = Fields::default();
-    // None of the visits fails.
+/// The value of a field.
+enum Field<'a> {
+    Null,
+    Text(&'a str),
+    /// A number or a truth value, which is written alike everywhere.
+    Plain(&'a dyn Display),
+}
+
+/// Has each field of a record written.
+fn for_each(source: &dyn Source, write: impl FnMut(&str, Field<'_>) -> io::Result<()>) -> io::Result<()> {
+    let mut fields = Fields { write, written: Ok(()) };
+    // The visits themselves never fail.
     let _ = source.visit(&mut fields);
-    fields.0
+    fields.written
 }
 
-#[derive(Default)]
-struct Fields(Map<String, Json>);
+struct Fields<W> {
+    write: W,
+    written: io::Result<()>,
+}
 
-impl<'kvs> VisitSource<'kvs> for Fields {
+impl<'kvs, W: FnMut(&str, Field<'_>) -> io::Result<()>> VisitSource<'kvs> for Fields<W> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let mut read = Read(Json::Null);
-        value.visit(&mut read)?;
-        self.0.insert(key.as_str().to_owned(), read.0);
+        let write = |field: Field<'_>| {
+            if self.written.is_ok() {
+                self.written = (self.write)(key.as_str(), field);
+            }
+        };
+        value.visit(OneField(write))
+    }
+}
+
+struct OneField<W>(W);
+
+impl<W: FnMut(Field<'_>)> OneField<W> {
+    fn write(&mut self, field: Field<'_>) -> Result<(), kv::Error> {
+        (self.0)(field);
         Ok(())
     }
 }
 
-/// One value.
-struct Read(Json);
-
-impl<'v> VisitValue<'v> for Read {
+impl<'v, W: FnMut(Field<'_>)> VisitValue<'v> for OneField<W> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
-        self.visit_str(&value.to_string())
+        self.write(Field::Text(&value.to_string()))
     }
 
     fn visit_null(&mut self) -> Result<(), kv::Error> {
-        self.0 = Json::Null;
-        Ok(())
+        self.write(Field::Null)
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
-        self.0 = value.into();
-        Ok(())
+        self.write(Field::Plain(&value))
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
-        self.0 = value.into();
-        Ok(())
-    }
-
-    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
-        self.0 = Number::from_f64(value).map_or(Json::Null, Json::Number);
-        Ok(())
+        self.write(Field::Plain(&value))
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
-        self.0 = value.into();
-        Ok(())
+        self.write(Field::Plain(&value))
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
-        self.0 = value.into();
-        Ok(())
+        self.write(Field::Text(value))
     }
 }
 
@@ -140,18 +165,31 @@ impl<'v> VisitValue<'v> for Read {
 mod tests {
     use super::*;
 
+    fn written(
+        write: impl FnOnce(&mut Vec<u8>, &dyn Source) -> io::Result<()>,
+        fields: &[(&str, Value<'_>)],
+    ) -> String {
+        let mut line = Vec::new();
+        write(&mut line, &fields).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
     #[test]
     fn values_keep_their_type() {
-        let source = [
+        let fields = [
             ("text", Value::from("a \"b\"\n")),
+            ("word", Value::from("gpt-4o")),
             ("count", Value::from(7_u64)),
             ("below", Value::from(-1_i64)),
-            ("part", Value::from(0.5)),
             ("yes", Value::from(true)),
             ("none", Value::null()),
         ];
-        let expected = json!({"text": "a \"b\"\n", "count": 7, "below": -1, "part": 0.5, "yes": true, "none": null});
-        assert_eq!(Json::Object(fields(&source)), expected);
+        assert_eq!(
+            written(write_json_fields, &fields),
+            r#","fields":{"text":"a \"b\"\n","word":"gpt-4o","count":7,"below":-1,"yes":true,"none":null}"#
+        );
+        assert_eq!(written(write_text_fields, &fields), r#" text="a \"b\"\n" word=gpt-4o count=7 below=-1 yes=true"#);
+        assert_eq!((written(write_json_fields, &[]), written(write_text_fields, &[])), Default::default());
     }
 
     #[test]

@@ -25,13 +25,15 @@ use std::time::SystemTime;
 
 use crate::canon::Operation;
 
+use series::Place;
+
 /// The label of all models that the configuration does not list.
 pub const UNLISTED: &str = "(unlisted)";
 /// The label of all requests that go to no model.
 const OWN_ANSWERS: &str = "other";
 
 /// By provider and model. A reload leaves them as they are, so that counts never go back.
-type AllSeries = BTreeMap<(Arc<str>, Arc<str>), Arc<Series>>;
+type AllSeries = BTreeMap<Place, Arc<Series>>;
 
 /// Everything that is counted.
 pub struct Metrics {
@@ -77,8 +79,8 @@ impl Metrics {
     pub fn write(&self, text: &mut Text) {
         let endpoints: Vec<&Endpoint> = self.endpoints.iter().chain([&self.own_answers]).collect();
         endpoint::write(&endpoints, text);
-        let series: Vec<_> =
-            self.all_series().iter().map(|(place, series)| (place.clone(), Arc::clone(series))).collect();
+        // Copied, so that whoever needs a new one does not wait for all this text.
+        let series = self.all_series().clone();
         series::write(&series, text);
         text.family("config_reloads_total", Kind::Counter, "How often another configuration was put in force.");
         text.sample(&[], self.reloads.get());

@@ -1,6 +1,6 @@
 //! What is counted of providers and their models.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use super::counters::{Counters, Histogram, Sharded, Times, sums};
 use super::ending::{ENDINGS, Ending, by_code};
 use super::text::{Kind, Text};
 use super::{Metrics, UNLISTED};
+
+/// A provider and a model.
+pub type Place = (Arc<str>, Arc<str>);
 
 /// One model of a provider.
 #[derive(Default)]
@@ -76,7 +79,7 @@ impl ProviderSeries {
 }
 
 /// Writes down series by provider and model.
-pub fn write(series: &[((Arc<str>, Arc<str>), Arc<Series>)], text: &mut Text) {
+pub fn write(series: &BTreeMap<Place, Arc<Series>>, text: &mut Text) {
     let series = || {
         series.iter().map(|((provider, model), series)| ([("provider", &**provider), ("model", &**model)], &series.0))
     };
