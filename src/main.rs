@@ -71,7 +71,6 @@ struct Serve {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let is_logging = logging::start(serve::variable);
-    log_panics();
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
     let code = is_logging.map_err(Into::into).and_then(|()| run(command));
     ExitCode::from(code.unwrap_or_else(|why| {
@@ -118,12 +117,4 @@ fn printed(write: impl FnOnce(&mut dyn Write) -> Outcome<u8>) -> Outcome<u8> {
     let code = write(&mut out)?;
     out.flush()?;
     Ok(code)
-}
-
-/// Panics are survived, and told by their place alone: their text may quote a request.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(place) => log::error!("panic at {place}"),
-        None => log::error!("panic"),
-    }));
 }

@@ -20,7 +20,7 @@ use super::environment::InvalidVariable;
 /// the people who run this.
 const FILTER: &str = "info,actix_server=warn,actix_http=off";
 
-/// Starts the log as the variables say: `RUST_LOG`, `RUST_LOG_STYLE` and `LOG_FORMAT`.
+/// Starts the log as the variables say: `RUST_LOG`, `RUST_LOG_STYLE` and `LOG_FORMAT`. Panics go there, too.
 ///
 /// # Errors
 ///
@@ -33,7 +33,16 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) -> Result<(), InvalidVar
         Ok(false) | Err(_) => log.format_key_values(|line, fields| write_text_fields(line, fields)),
     };
     log.init();
+    log_panics();
     format.map(|_| ())
+}
+
+/// Panics are survived, and told by their place alone: their text may quote a request.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(place) => log::error!("panic at {place}"),
+        None => log::error!("panic"),
+    }));
 }
 
 fn is_json(format: Option<&str>) -> Result<bool, InvalidVariable> {
