@@ -20,6 +20,9 @@ use super::environment::InvalidVariable;
 /// the people who run this.
 const FILTER: &str = "info,actix_server=warn,actix_http=off";
 
+/// Most lines are not longer.
+const LINE_BYTES: usize = 512;
+
 /// Starts the log as the variables say: `RUST_LOG`, `RUST_LOG_STYLE` and `LOG_FORMAT`. Panics go there, too.
 ///
 /// # Errors
@@ -30,7 +33,7 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) -> Result<(), InvalidVar
     let format = is_json(variable("LOG_FORMAT").as_deref());
     match format {
         Ok(true) => log.format(write_json),
-        Ok(false) | Err(_) => log.format_key_values(|line, fields| write_text_fields(line, fields)),
+        Ok(false) | Err(_) => log.format_key_values(write_fields),
     };
     log.init();
     log_panics();
@@ -53,17 +56,25 @@ fn is_json(format: Option<&str>) -> Result<bool, InvalidVariable> {
     }
 }
 
-fn write_json(line: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let timestamp = line.timestamp_millis();
+fn write_json(log: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    let timestamp = log.timestamp_millis();
     write!(line, "{{\"timestamp\":\"{timestamp}\",\"level\":\"{}\",\"target\":", record.level())?;
-    write_json_text(line, record.target())?;
+    write_json_text(&mut line, record.target())?;
     line.write_all(b",\"message\":")?;
     match record.args().as_str() {
-        Some(message) => write_json_text(line, message)?,
-        None => write_json_text(line, &record.args().to_string())?,
+        Some(message) => write_json_text(&mut line, message)?,
+        None => write_json_text(&mut line, &record.args().to_string())?,
     }
-    write_json_fields(line, record.key_values())?;
-    line.write_all(b"}\n")
+    write_json_fields(&mut line, record.key_values())?;
+    line.write_all(b"}\n")?;
+    log.write_all(&line)
+}
+
+fn write_fields(log: &mut Formatter, source: &dyn Source) -> io::Result<()> {
+    let mut fields = Vec::with_capacity(LINE_BYTES);
+    write_text_fields(&mut fields, source)?;
+    log.write_all(&fields)
 }
 
 /// Writes the field `fields`, unless there are none.
@@ -90,16 +101,28 @@ fn write_json_text(line: &mut impl Write, text: &str) -> io::Result<()> {
 /// Writes fields behind a line: ` name=value`, in quotes where the value could be taken for more than
 /// one. What is nothing is left out.
 fn write_text_fields(line: &mut impl Write, source: &dyn Source) -> io::Result<()> {
-    for_each(source, |name, field| match field {
-        Field::Null => Ok(()),
-        Field::Text(text) if is_one_word(text) => write!(line, " {name}={text}"),
-        Field::Text(text) => write!(line, " {name}={text:?}"),
-        Field::Plain(value) => write!(line, " {name}={value}"),
+    for_each(source, |name, field| {
+        if matches!(field, Field::Null) {
+            return Ok(());
+        }
+        for part in [" ", name, "="] {
+            line.write_all(part.as_bytes())?;
+        }
+        match field {
+            Field::Null => Ok(()),
+            Field::Text(text) if is_one_word(text) => line.write_all(text.as_bytes()),
+            Field::Text(text) => write!(line, "{text:?}"),
+            Field::Plain(value) => write!(line, "{value}"),
+        }
     })
 }
 
 fn is_one_word(text: &str) -> bool {
-    let has_no_meaning = |c: char| c.is_alphanumeric() || c == '…' || (c.is_ascii_graphic() && !"\"'=\\".contains(c));
+    let has_no_meaning = |c| match c {
+        '"' | '\'' | '=' | '\\' => false,
+        '!'..='~' | '…' => true,
+        c => c.is_alphanumeric(),
+    };
     !text.is_empty() && text.chars().all(has_no_meaning)
 }
 
