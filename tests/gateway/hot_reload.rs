@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    CHAT, Client, FakeUpstream, KEY, Program, Reply, channel, gateway::eventually, hello, hello_streamed, with,
+    CHAT, Client, FakeUpstream, KEY, Program, Reply, channel, gateway::eventually, hello, hello_streamed, query, with,
 };
 
 const CANARY: &str = "sk-CANARY-0123456789";
@@ -194,10 +194,16 @@ async fn a_thousand_reloads_cut_no_stream_lose_no_count_and_keep_no_memory() {
     const RELOADS: usize = 1000;
     const STREAMS: usize = 200;
     const LIMIT: usize = 100_000;
-    let gate = Arc::new(Semaphore::new(0));
-    let stream = Reply::stream(["Hel", "lo"]).gate(Arc::clone(&gate));
+    let gates = Arc::<Mutex<Vec<Arc<Semaphore>>>>::default();
+    let made = Arc::clone(&gates);
     let upstream = FakeUpstream::answering(move |request| {
-        if request.json()["stream"] == true { stream.clone() } else { Reply::chat("Hello") }
+        if request.json()["stream"] != true {
+            return Reply::chat("Hello");
+        }
+        // Up to the first words.
+        let gate = Arc::new(Semaphore::new(2));
+        made.lock().unwrap().push(Arc::clone(&gate));
+        Reply::stream(["Hel", "lo"]).gate(gate)
     })
     .await;
     let version = |number: usize| {
@@ -211,7 +217,6 @@ async fn a_thousand_reloads_cut_no_stream_lose_no_count_and_keep_no_memory() {
     let mut program = Program::start(folder.path(), &[("RUST_LOG", "info,uni_api::relay=off")]);
     let client = program.client().await;
 
-    gate.add_permits(2 * STREAMS);
     let mut streams = Vec::new();
     for number in 0..STREAMS {
         let model = if number % 2 == 0 { "gpt-4o" } else { "changing" };
@@ -243,17 +248,20 @@ async fn a_thousand_reloads_cut_no_stream_lose_no_count_and_keep_no_memory() {
         received.iter().filter(|request| request.bearer() == Some(&key)).count()
     };
     assert_eq!(count("one"), count("two"));
-    let live = client.get("/v1/stats", KEY).await.json();
-    let in_flight = |name: &str| {
-        let channels = live["live"]["channels"].as_array().expect("channels");
-        channels.iter().find(|channel| channel["provider"] == name).expect("the channel")["in_flight"].clone()
-    };
-    assert_eq!((in_flight("one"), in_flight("two"), in_flight("x")), (json!(50), json!(50), json!(0)));
+    eventually("the streams alone to be in flight", async || {
+        let live = client.get("/v1/stats", KEY).await.json()["live"].take();
+        let channels = live["channels"].as_array().expect("channels").iter();
+        channels.map(|channel| channel["in_flight"].clone()).eq([50, 50, 0])
+    })
+    .await;
 
-    gate.close();
+    gates.lock().unwrap().iter().for_each(|gate| gate.close());
     for stream in streams {
         let rest = stream.rest().await;
         assert!(rest.complete && rest.text().ends_with("data: [DONE]\n\n"), "{}", rest.text());
     }
     assert_eq!(program.terminate().await.code(), Some(0));
+    let database = folder.path().join("data/stats.db");
+    let succeeded = "SELECT CAST(count(*) AS TEXT) AS line FROM request_stats WHERE success AND endpoint LIKE '%chat%'";
+    assert_eq!(query(&database, succeeded), [asked.to_string()]);
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -11,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::{
     CHAT, Client, FakeUpstream, KEY, OpenStream, Program, Reply, Request, channel, gateway::eventually, hello,
-    hello_streamed,
+    hello_streamed, query,
 };
 
 /// A gateway in front of an upstream whose stream waits for permits after its first words.
@@ -50,15 +49,7 @@ impl Scene {
 
     /// What a query finds in the statistics: its column `line`.
     fn query(&self, sql: &str) -> Vec<String> {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = diesel::sql_types::Text)]
-            line: String,
-        }
-        let path = self.folder.path().join("data/stats.db");
-        let mut database = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-        let rows: Vec<Row> = diesel::sql_query(sql).load(&mut database).unwrap();
-        rows.into_iter().map(|row| row.line).collect()
+        query(&self.folder.path().join("data/stats.db"), sql)
     }
 
     async fn refuses_connections(&self) {
@@ -103,7 +94,7 @@ async fn a_stream_that_does_not_is_told_in_band() {
 #[actix_web::test]
 async fn a_request_without_an_answer_gets_503_and_the_connection_is_closed() {
     let upstream = FakeUpstream::in_turn([Reply::never_answer()]).await;
-    let mut scene = Scene::before(upstream, Arc::default(), "0.05").await;
+    let mut scene = Scene::before(upstream, Arc::new(Semaphore::new(0)), "0.05").await;
     let mut connection = scene.client.connect().await;
     connection.send(&Request::post(CHAT).key(KEY).json(&hello())).await;
     scene.upstream.wait_for_requests(1).await;
@@ -162,7 +153,7 @@ async fn an_idle_gateway_ends_at_once_whoever_keeps_a_connection() {
 async fn a_client_that_reads_nothing_does_not_hold_it_up() {
     let text = "x".repeat(100_000);
     let upstream = FakeUpstream::in_turn([Reply::stream(vec![text.as_str(); 200])]).await;
-    let mut scene = Scene::before(upstream, Arc::default(), "0.05").await;
+    let mut scene = Scene::before(upstream, Arc::new(Semaphore::new(0)), "0.05").await;
     let stream = scene.client.open_stream(CHAT, KEY, &hello_streamed()).await;
     assert_eq!(scene.program.terminate().await.code(), Some(0));
     assert_eq!(scene.query(REQUESTS).len(), 1);

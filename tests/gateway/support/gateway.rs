@@ -259,15 +259,7 @@ impl Gateway {
 
     /// What a query finds in the statistics when everything that was reported is there: its column `line`.
     pub async fn query(&self, sql: &str) -> Vec<String> {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Text)]
-            line: String,
-        }
-        let path = self.database().await;
-        let mut connection = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("a database");
-        let rows: Vec<Row> = diesel::sql_query(sql).load(&mut connection).expect("a query that fits the tables");
-        rows.into_iter().map(|row| row.line).collect()
+        query(&self.database().await, sql)
     }
 
     /// Waits until every lease has been given back.
@@ -322,4 +314,16 @@ pub async fn eventually(awaited: &str, mut reached: impl AsyncFnMut() -> bool) {
         // Longer than a yield, so that the other threads of a small machine have their turn.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// What a query finds in this file with statistics: its column `line`.
+pub fn query(path: &Path, sql: &str) -> Vec<String> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        line: String,
+    }
+    let mut connection = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("a database");
+    let rows: Vec<Row> = diesel::sql_query(sql).load(&mut connection).expect("a query that fits the tables");
+    rows.into_iter().map(|row| row.line).collect()
 }
