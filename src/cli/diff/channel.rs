@@ -32,8 +32,9 @@ pub fn details(old: &Channel, new: &Channel) -> Vec<String> {
     details.value("tools", tools, &new.tools, yes_or_no);
     details.value("stream_usage", stream_usage, &new.stream_usage, yes_or_no);
     details.value("time limits", limits, &new.limits, |limits| span(&limits.first_event));
-    for (old, new) in model_timeouts.iter().zip(&new.model_timeouts) {
-        details.value("model_timeout", old, new, |timeouts| by_model(timeouts, span));
+    let names = ["model_timeout", "model_timeout at the top"];
+    for ((old, new), name) in model_timeouts.iter().zip(&new.model_timeouts).zip(names) {
+        details.value(name, old, new, |timeouts| by_model(timeouts, span));
     }
     details.value("api_key_schedule_algorithm", key_schedule, &new.key_schedule, |schedule| schedule.name().to_owned());
     details.value("api_key_rate_limit", key_limit, &new.key_limit, |limit| by_model(limit, displayed));
