@@ -46,5 +46,6 @@ mod stream_failures;
 mod streams;
 mod support;
 mod transcriptions;
+mod upload_memory;
 mod verdicts;
 mod vertex;
