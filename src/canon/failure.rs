@@ -56,6 +56,8 @@ pub enum FailureKind {
     RequestTimeout,
     /// A bug of the gateway.
     Internal,
+    /// The gateway is shutting down, and its time is over.
+    ShuttingDown,
     /// The database of the statistics cannot be read.
     StatsUnreadable,
     /// Nothing is left that could be tried.
@@ -123,7 +125,7 @@ pub struct Public {
 
 impl FailureKind {
     /// All of them, in the order of the enumeration.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::Unauthorized,
         Self::PermissionDenied,
         Self::ModelNotFound,
@@ -133,6 +135,7 @@ impl FailureKind {
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::Internal,
+        Self::ShuttingDown,
         Self::StatsUnreadable,
         Self::Unavailable,
         Self::DeadlinePassed,
@@ -173,6 +176,7 @@ impl FailureKind {
             Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
             Self::RequestTimeout => (408, "invalid_request_error", "request_timeout"),
             Self::Internal => (500, "server_error", "internal_error"),
+            Self::ShuttingDown => (503, "server_error", "gateway_shutting_down"),
             Self::StatsUnreadable => (503, "server_error", "statistics_unavailable"),
             Self::Unavailable => (503, "server_error", "no_channel_available"),
             Self::DeadlinePassed => (504, "upstream_error", "deadline_passed"),
@@ -218,7 +222,11 @@ impl FailureKind {
             | Self::Flagged
             | Self::Untranslatable
             | Self::MediaUnavailable => Origin::Client,
-            Self::Internal | Self::StatsUnreadable | Self::Unavailable | Self::ModerationUnavailable => Origin::Gateway,
+            Self::Internal
+            | Self::ShuttingDown
+            | Self::StatsUnreadable
+            | Self::Unavailable
+            | Self::ModerationUnavailable => Origin::Gateway,
             _ => Origin::Upstream,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -39,6 +40,7 @@ fn exposition(gateway: &Gateway) -> String {
     text.family("build_info", Kind::Gauge, "The version that runs.");
     text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     gateway.relay.control.metrics().write(&mut text);
+    write_configuration(&gateway.relay.control, &mut text);
     write_channels(&gateway.relay.control, &mut text);
     let stats = &gateway.relay.stats;
     text.family("statistics_queued_rows", Kind::Gauge, "Rows that are not in the database yet.");
@@ -46,6 +48,16 @@ fn exposition(gateway: &Gateway) -> String {
     text.family("statistics_dropped_rows_total", Kind::Counter, "Rows that will never be in the database.");
     text.sample(&[], stats.dropped());
     text.finish()
+}
+
+/// How the configuration in force stands to its source.
+fn write_configuration(control: &Control, text: &mut Text) {
+    let standing = control.standing();
+    text.family("config_is_current", Kind::Gauge, "0 if there is a newer configuration that cannot be used, else 1.");
+    text.sample(&[], u8::from(standing.trouble.is_none()));
+    let loaded_at = standing.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    text.family("config_loaded_timestamp_seconds", Kind::Gauge, "When it was put in force, in seconds since 1970.");
+    text.sample(&[], loaded_at.as_secs_f64());
 }
 
 /// How the channels are doing now. Several of them may share a name, and are one here.

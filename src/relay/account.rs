@@ -153,6 +153,11 @@ impl Account {
         self.failed(failure);
     }
 
+    /// The answer had begun and ends before it is whole, for which the last attempt is not to blame.
+    pub fn cut_short(&mut self, failure: &Failure) {
+        self.ending = Some(Ending::Failed(failure.kind));
+    }
+
     /// The last attempt failed. One that had nothing to send was none.
     pub fn failed(&mut self, failure: &Failure) {
         if failure.kind.is_unsent() {

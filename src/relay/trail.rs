@@ -25,12 +25,12 @@ pub(super) struct Trial {
     /// What counts for it.
     pub series: Arc<Series>,
     started: Instant,
-    over: Option<Over>,
+    over: Option<End>,
 }
 
 /// How an attempt ended.
 #[derive(Clone, Copy)]
-pub(super) struct Over {
+pub(super) struct End {
     pub ending: Ending,
     /// The status of a failure.
     pub status: Option<u16>,
@@ -53,14 +53,14 @@ impl Trial {
     }
 
     /// How it ended, if it is over.
-    pub fn over(&self) -> Option<Over> {
+    pub fn over(&self) -> Option<End> {
         self.over
     }
 
     /// It ends. A failed one is a warning in the log, as attempt `number` of the request.
     pub fn end(&mut self, ending: Ending, status: Option<u16>, request_id: &str, number: usize) {
         let duration = self.started.elapsed();
-        self.over = Some(Over { ending, status, duration });
+        self.over = Some(End { ending, status, duration });
         self.series.attempt(ending);
         let level = if matches!(ending, Ending::Failed(_)) { log::Level::Warn } else { log::Level::Debug };
         if log::log_enabled!(level) {
@@ -88,8 +88,8 @@ impl Trial {
             }
         }
         // One that is under way has begun to answer.
-        let under_way = || Over { ending: Ending::Answered, status: None, duration: self.started.elapsed() };
-        let Over { ending, status, duration } = self.over.unwrap_or_else(under_way);
+        let under_way = || End { ending: Ending::Answered, status: None, duration: self.started.elapsed() };
+        let End { ending, status, duration } = self.over.unwrap_or_else(under_way);
         let status = status.map(|status| format!(";status={status}")).unwrap_or_default();
         // Writing to a String cannot fail.
         let _ = write!(header, ";outcome={}{status};ms={}", ending.code(), duration.as_millis());

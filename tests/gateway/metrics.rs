@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use uni_api::actors::Trouble;
 
 use crate::support::{
     CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, gateway::eventually, hello, hello_streamed, with,
@@ -193,7 +194,13 @@ async fn counts_go_on_over_a_reload() {
         let attempts = told.value("uni_api_attempts_total", &[provider, model, ("outcome", "ok")]);
         (told.value("uni_api_config_reloads_total", &[]), attempts)
     };
-    assert_eq!(counts(&metrics(&gateway).await, "up"), (1.0, 2.0));
+    let told = metrics(&gateway).await;
+    assert_eq!(counts(&told, "up"), (1.0, 2.0));
+    assert_eq!(told.value("uni_api_config_is_current", &[]), 1.0);
+    let started = told.value("process_start_time_seconds", &[]);
+    assert!(told.value("uni_api_config_loaded_timestamp_seconds", &[]) > started);
+    gateway.control.note_trouble(Some(Trouble::Refused("no".to_owned())));
+    assert_eq!(read(&gateway).await.value("uni_api_config_is_current", &[]), 0.0);
     gateway.reload(setup(json!(["gpt-4o"]), &["new"])).await;
     assert_eq!(gateway.ask(&hello()).await.status, 200);
     let told = metrics(&gateway).await;

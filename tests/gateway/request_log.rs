@@ -83,19 +83,19 @@ async fn a_stream_that_breaks_is_told_with_the_status_that_was_sent() {
 
 #[actix_web::test]
 async fn who_leaves_before_the_answer_has_the_status_that_nginx_gives_them() {
-    let (upstream, gateway) = in_front_of([Reply::never_answer()]).await;
-    let marked = with(hello(), json!({"model": "gpt-4o"}));
-    let before = logs::lines().len();
+    let upstream = FakeUpstream::in_turn([Reply::never_answer()]).await;
+    let model = "left-before-the-answer";
+    let gateway = Gateway::before([with(channel("up", &upstream), json!({"model": [model]}))]).await;
     let mut connection = gateway.client().connect().await;
-    connection.send(&Request::post(CHAT).key(KEY).json(&marked)).await;
+    connection.send(&Request::post(CHAT).key(KEY).json(&with(hello(), json!({"model": model})))).await;
     upstream.wait_for_requests(1).await;
     connection.hang_up();
     upstream.wait_for_disconnect().await;
-    // It has got no answer that names it, but nobody else is as slow.
-    let left =
-        || logs::lines().split_off(before).into_iter().find(|line| line.contains("status=499 outcome=cancelled"));
-    eventually("its line", async || left().is_some()).await;
-    assert!(left().unwrap().contains(" channel=None attempts=1 "), "{:?}", left());
+    // No answer has told its name.
+    let is_meant = |line: &String| line.starts_with("INFO uni_api::request ") && line.contains(model);
+    let line = || logs::lines().into_iter().find(is_meant);
+    eventually("its line", async || line().is_some()).await;
+    assert!(line().unwrap().contains(" channel=None attempts=1 status=499 outcome=cancelled "), "{:?}", line());
     gateway.stop().await;
 }
 
