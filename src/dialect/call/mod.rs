@@ -112,6 +112,15 @@ impl Call {
         self.text(self.operation.row().words?)
     }
 
+    /// The field that should have the user's words, if it has something else in it, such as tokens.
+    pub fn wordless(&self) -> Option<&'static str> {
+        let field = self.operation.row().words?;
+        match &self.body {
+            Body::Json(json) if !json.is_of_words(field) => Some(field),
+            Body::Json(_) | Body::Form(_) => None,
+        }
+    }
+
     /// The text of a field, or the texts of a list. Read anew each time.
     pub fn text(&self, field: &str) -> Option<String> {
         match &self.body {
