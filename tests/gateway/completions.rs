@@ -53,6 +53,20 @@ async fn a_stream_ends_with_done_or_with_an_error() {
 }
 
 #[actix_web::test]
+async fn a_stream_is_whole_when_every_prompt_is_completed() {
+    let other = chunk(" b", "\"stop\"").replace("\"index\":0", "\"index\":1");
+    let both = Reply::sse([chunk(" a", "\"stop\""), other]);
+    let upstream = FakeUpstream::in_turn([both.clone().cut_after(1), both]).await;
+    let gateway = Gateway::before([channel("up", &upstream)]).await;
+    let request = with(once_upon(), json!({"stream": true, "prompt": ["Once", "Twice"]}));
+    let cut = gateway.client().post_json(COMPLETIONS, KEY, &request).await.events();
+    assert!(cut.len() == 2 && cut[1].contains("upstream_cut_answer"), "{cut:?}");
+    let whole = gateway.client().post_json(COMPLETIONS, KEY, &request).await.events();
+    assert!(whole.len() == 3 && whole[2] == "[DONE]", "{whole:?}");
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn a_stream_comes_where_one_is_asked_for_and_nowhere_else() {
     let events = [chunk(" a", "null"), chunk(" time", "\"stop\""), "data: [DONE]\n\n".into()];
     let (stream, document) = (Reply::sse(events.clone()), completion());

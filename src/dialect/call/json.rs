@@ -53,7 +53,10 @@ impl JsonBody {
             Some("true") => true,
             Some(_) => return Err(invalid("\"stream\" must be true or false").at("stream")),
         };
-        let choices = choices.and_then(|choices| choices.get().parse().ok()).unwrap_or(1);
+        let choices: usize = choices.and_then(|choices| choices.get().parse().ok()).unwrap_or(1);
+        // Each of several prompts is completed so many times.
+        let prompts = if operation == Operation::Completions { value_of("prompt").map_or(1, prompts) } else { 1 };
+        let choices = choices.saturating_mul(prompts);
         let (model, place) = match model.filter(|model| model.get() != "null") {
             Some(value) => (model_name(value)?, Ok(place(text, value.get()))),
             None => {
@@ -113,6 +116,12 @@ impl JsonBody {
         let Fields(fields) = serde_json::from_str(self.text()).ok()?;
         fields.into_iter().find(|(field, _)| field == name).map(|(_, value)| value)
     }
+}
+
+/// How many prompts there are: a list of tokens is one of them.
+fn prompts(value: &RawValue) -> usize {
+    let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
+    items.into_iter().filter(|item| item.get().starts_with(['"', '['])).count().max(1)
 }
 
 fn chars(value: &Value) -> usize {
@@ -227,6 +236,11 @@ mod tests {
         assert_eq!(read(""), (false, 1));
         assert_eq!(read(r#","stream":null,"n":null"#), (false, 1));
         assert_eq!(read(r#","stream": true ,"n":3"#), (true, 3));
+        for (prompt, choices) in [(r#"["a","b"]"#, 4), ("[[1,2],[3],[4]]", 6), ("[1,2,3]", 2), (r#""a""#, 2), ("[]", 2)]
+        {
+            let body = format!(r#"{{"model":"m","prompt":{prompt},"n":2}}"#);
+            assert_eq!(parse(&body, Operation::Completions).unwrap().choices, choices, "{prompt}");
+        }
     }
 
     #[test]

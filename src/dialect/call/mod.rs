@@ -33,7 +33,7 @@ pub struct Call {
     pub model: Arc<str>,
     /// Whether the answer is to be streamed as events.
     pub stream: bool,
-    /// How many choices or images the answer has (`n`).
+    /// How many choices or images the answer has.
     pub choices: usize,
     body: Body,
 }
