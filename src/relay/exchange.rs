@@ -67,6 +67,14 @@ impl Request {
         }
     }
 
+    /// The field that cannot be moderated, as something else than text is in it.
+    pub fn wordless(&self) -> Option<&'static str> {
+        match self {
+            Self::Chat(_) => None,
+            Self::Call(call) => call.wordless(),
+        }
+    }
+
     /// How many characters count for limits of tokens.
     pub fn chars(&self) -> usize {
         match self {
