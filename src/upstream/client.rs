@@ -53,7 +53,7 @@ pub fn install_crypto() {
 /// The client of this thread.
 pub(super) fn client(connect_limit: Duration) -> Client {
     CLIENT.with(|client| {
-        client.get_or_init(|| build(Connector::new(Resolver::default()).service(), connect_limit)).clone()
+        client.get_or_init(|| build(Connector::new(Resolver::default()).service(), tls_config(), connect_limit)).clone()
     })
 }
 
@@ -93,14 +93,14 @@ fn host(uri: &Uri) -> Option<String> {
     })
 }
 
-/// A client whose connections `connector` opens.
-pub(super) fn build<S>(connector: S, connect_limit: Duration) -> Client
+/// A client whose connections `connector` opens, with TLS of this kind.
+pub(super) fn build<S>(connector: S, tls: Arc<ClientConfig>, connect_limit: Duration) -> Client
 where
     S: Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError> + Clone + 'static,
 {
     let connector = awc::Connector::new()
         .connector(NoDelay(connector))
-        .rustls_0_23(tls_config())
+        .rustls_0_23(tls)
         .limit(0)
         .timeout(connect_limit)
         .handshake_timeout(connect_limit)
@@ -109,7 +109,7 @@ where
     Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
 }
 
-fn tls_config() -> Arc<ClientConfig> {
+pub(super) fn tls_config() -> Arc<ClientConfig> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
         let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
