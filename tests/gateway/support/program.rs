@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{Client, within_patience};
 
 /// A process of the gateway in a folder of its own.
 pub struct Program {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    log: UnboundedReceiver<String>,
     /// Lines of the log that nobody has asked for yet.
     unheard: Vec<String>,
 }
@@ -33,7 +34,7 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = lines_of(child.stderr.take().unwrap());
         Self { child, log, unheard: Vec::new() }
     }
 
@@ -44,7 +45,7 @@ impl Program {
         }
         let line = async {
             loop {
-                let line = self.log.next_line().await.unwrap().unwrap_or_else(|| panic!("never said {text:?}"));
+                let line = self.log.recv().await.unwrap_or_else(|| panic!("never said {text:?}"));
                 if line.contains(text) {
                     return line;
                 }
@@ -67,7 +68,7 @@ impl Program {
 
     /// Every line of the log that nobody has asked for, up to its end.
     pub async fn rest_of_log(&mut self) -> Vec<String> {
-        while let Some(line) = within_patience("the end of the log", self.log.next_line()).await.unwrap() {
+        while let Some(line) = within_patience("the end of the log", self.log.recv()).await {
             self.unheard.push(line);
         }
         std::mem::take(&mut self.unheard)
@@ -102,4 +103,18 @@ impl Program {
     pub fn pid(&self) -> String {
         self.child.id().expect("a process that runs").to_string()
     }
+}
+
+/// Lines as they come, whether somebody asks for them or not: a program whose log nobody reads stands still when the
+/// pipe is full.
+fn lines_of(log: ChildStderr) -> UnboundedReceiver<String> {
+    let (sender, lines) = unbounded_channel();
+    tokio::spawn(async move {
+        let mut log = BufReader::new(log).lines();
+        while let Ok(Some(line)) = log.next_line().await {
+            // A test that is over wants no more.
+            let _ = sender.send(line);
+        }
+    });
+    lines
 }
