@@ -49,6 +49,8 @@ pub struct RawPreferences {
     pub trusted_proxies: Typed<Texts>,
     /// `TIMEOUT` of some models.
     pub model_timeout: Typed<ByModel<PositiveSeconds>>,
+    /// A stream that says nothing for so long, in seconds, gets a comment; one value, or by model.
+    pub keepalive_interval: Typed<ByModel<PositiveSeconds>>,
     /// How long a channel rests for a model that failed.
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
@@ -136,6 +138,8 @@ pub struct RawProviderPreferences {
     pub api_key_quota_cooldown_period: Typed<Seconds>,
     /// `TIMEOUT` of some models here.
     pub model_timeout: Typed<ByModel<PositiveSeconds>>,
+    /// A stream that says nothing for so long, in seconds, gets a comment; one value, or by model.
+    pub keepalive_interval: Typed<ByModel<PositiveSeconds>>,
     /// How long it rests for a model that failed.
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
@@ -234,11 +238,12 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "moderation_on_error",
         "trusted_proxies",
         "model_timeout",
+        "keepalive_interval",
         "cooldown_period",
         "breaker",
         "stats",
     ],
-    without_effect: &["timeout_policy", "keepalive_interval", "error_triggers", "proxy", "model_price"],
+    without_effect: &["timeout_policy", "error_triggers", "proxy", "model_price"],
     synonyms: &[
         ("max_body_size", "max_request_body_bytes"),
         ("max_file_size", "max_upload_bytes"),
@@ -340,12 +345,12 @@ pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
         "api_key_rate_limit_cooldown_period",
         "api_key_quota_cooldown_period",
         "model_timeout",
+        "keepalive_interval",
         "cooldown_period",
         "breaker",
     ],
     without_effect: &[
         "timeout_policy",
-        "keepalive_interval",
         "proxy",
         "headers",
         "passthrough_request_headers",

@@ -16,6 +16,7 @@ use super::byte_stream::ByteStream;
 use super::drain::{Drain, Over, shutting_down};
 use super::exchange::Asked;
 use super::journey::Journey;
+use super::kept_alive::KeptAlive;
 use super::stream::EventStream;
 
 /// Takes requests to upstreams and answers back. One for all workers.
@@ -46,6 +47,8 @@ pub enum Answer {
         /// The answer.
         body: Box<ByteStream>,
     },
+    /// A stream of events that has not begun, and comments until it has.
+    KeptAlive(Box<KeptAlive>),
 }
 
 /// What became of a request, with what is to be said beside it.
@@ -101,7 +104,11 @@ impl Relay {
             journey.admit().await?;
             self.moderate(client, &text, journey.started(), account).await?;
         }
-        journey.first_answer(account, async |lease, deadline| attempt(asked, lease, deadline).await).await
+        let attempt = async |lease: &Lease, deadline| {
+            asked.keepalive.set(lease.limits().keepalive);
+            attempt(asked, lease, deadline).await
+        };
+        journey.first_answer(account, attempt).await
     }
 }
 

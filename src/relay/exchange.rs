@@ -7,7 +7,7 @@ use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::Lease;
-use crate::canon::{ChatEvent, Failure, FailureKind, Operation, Usage};
+use crate::canon::{AnswerKind, ChatEvent, Failure, FailureKind, Operation, Usage};
 use crate::config::MediaFetch;
 use crate::dialect::call::Call;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
@@ -16,6 +16,7 @@ use crate::dialect::translated::TranslatedStream;
 use crate::dialect::{AnswerStream, Format, Wire};
 use crate::upstream::Outgoing;
 
+use super::kept_alive::Interval;
 use super::media::{Fetched, bring_in};
 
 /// A client's request, as it came.
@@ -51,6 +52,13 @@ impl Request {
         }
     }
 
+    /// Whether what the client waits for is a stream of events.
+    pub fn has_events(&self) -> bool {
+        let (operation, row) = (self.operation(), self.operation().row());
+        let has_chunks = matches!(operation, Operation::Chat | Operation::Completions);
+        self.stream() && (has_chunks || !row.endings.is_empty()) && row.answer != AnswerKind::Bytes
+    }
+
     /// The text to be moderated, if there is any.
     pub fn words(&self) -> Option<String> {
         match self {
@@ -78,6 +86,8 @@ pub struct Asked {
     pub prompt_tokens: Option<u64>,
     /// The `x-request-id` of the answer.
     pub request_id: Arc<str>,
+    /// How long the client may be told nothing, as far as that is known.
+    pub keepalive: Interval,
     /// Which addresses of images and documents may be fetched.
     pub media_fetch: MediaFetch,
     /// What was fetched from them.

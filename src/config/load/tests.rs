@@ -304,7 +304,7 @@ api_keys: [{api: k}]
 #[test]
 fn preferences_without_effect_are_known() {
     let loaded = with_provider(
-        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, proxy: 'socks5://user:CANARY@h:1', keepalive_interval: 5}",
+        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, proxy: 'socks5://user:CANARY@h:1', timeout_policy: x}",
     );
     assert!(!loaded.all().contains("unknown key") && !loaded.all().contains("CANARY"), "{}", loaded.all());
     loaded.says("warning: providers[1].preferences.proxy: has no effect yet");
