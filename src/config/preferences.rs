@@ -27,6 +27,7 @@ pub(super) struct Preferences {
     pub rate_limit: ByModel<RateLimit>,
     pub deadline: Option<Duration>,
     pub passes_unmoderated: bool,
+    pub metrics_are_public: bool,
     pub stats: StatsSettings,
     pub trusted_proxies: TrustedProxies,
     pub for_channels: ForChannels,
@@ -63,6 +64,9 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
         deadline: or_default(report, |report| raw.deadline.take("deadline", place, report).map(|time| time.0)),
         passes_unmoderated: or_else("prompts that cannot be moderated are refused", report, |report| {
             passes_unmoderated(raw.moderation_on_error, place, report)
+        }),
+        metrics_are_public: or_else("only admins may read them", report, |report| {
+            metrics_are_public(raw.metrics, place, report)
         }),
         stats: stats::resolve(&raw.stats, place, report),
         trusted_proxies: or_else("it is not trusted", report, |report| {
@@ -152,6 +156,11 @@ fn media_fetch(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> Me
 /// `moderation_on_error`. A mistake must not let through what should be checked.
 fn passes_unmoderated(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> bool {
     one_of(written, "moderation_on_error", &[(false, "refuse"), (true, "allow")], place, report).unwrap_or(false)
+}
+
+/// `metrics`. A mistake must not show them to more people than was meant.
+fn metrics_are_public(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> bool {
+    one_of(written, "metrics", &[(false, "admin"), (true, "public")], place, report).unwrap_or(false)
 }
 
 /// One of several words; any other is reported.

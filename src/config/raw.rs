@@ -55,6 +55,8 @@ pub struct RawPreferences {
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
     pub breaker: Value,
+    /// Who may read the metrics: `admin` or `public`.
+    pub metrics: Typed<Text>,
     /// A mapping: see [`RawStats`].
     pub stats: Value,
     /// Everything else.
@@ -241,6 +243,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "keepalive_interval",
         "cooldown_period",
         "breaker",
+        "metrics",
         "stats",
     ],
     without_effect: &["timeout_policy", "error_triggers", "proxy", "model_price"],
@@ -256,6 +259,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         ("timeout", "model_timeout"),
         ("cooldown", "cooldown_period"),
         ("circuit_breaker", "breaker"),
+        ("prometheus", "metrics"),
         ("statistics", "stats"),
         ("database", "stats"),
     ],

@@ -88,6 +88,7 @@ pub(super) fn resolve(
         measures_prompts,
         keeps_alive,
         passes_unmoderated: preferences.passes_unmoderated,
+        metrics_are_public: preferences.metrics_are_public,
         stats: preferences.stats,
         trusted_proxies: preferences.trusted_proxies,
     })

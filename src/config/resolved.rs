@@ -44,6 +44,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
+    /// `metrics: public`: they can be read without a key.
+    pub metrics_are_public: bool,
     /// `stats`: what the statistics keep.
     pub stats: StatsSettings,
     /// The id of the next channel that none of its predecessors had.

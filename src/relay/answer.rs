@@ -119,7 +119,7 @@ impl Relay {
 }
 
 fn deliver(begun: Begun, lease: Lease, mut account: Account, over: Over) -> Answer {
-    account.first_event();
+    account.first_event(!matches!(begun, Begun::Whole { .. }));
     match begun {
         Begun::Whole { body, content_type, usage } => {
             account.used(usage);

@@ -16,6 +16,7 @@ mod kept_alive;
 mod media;
 mod moderation;
 mod stream;
+mod trail;
 
 pub use account::Account;
 pub use answer::{Answer, Relay, Reply};

@@ -30,7 +30,7 @@ api_keys:
     role: admin
     model: [stays/*: 2, sk-CANARY-third-0123456789/*]
     preferences: {SCHEDULING_ALGORITHM: random, AUTO_RETRY: 2, RATE_LIMIT: 5/min}
-preferences: {rate_limit: 100/min, deadline: 20, trusted_proxies: [10.0.0.1], stats: {text: off, retention_days: off}}
+preferences: {rate_limit: 100/min, deadline: 20, trusted_proxies: [10.0.0.1], metrics: public, stats: {text: off, retention_days: off}}
 ";
 
 const CHANGES: &str = "\
@@ -60,6 +60,7 @@ preferences:
   deadline: by model -> 20 s
   trusted_proxies: added 10.0.0.1/32
   trusted_proxies: removed 127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, ::1/128, fc00::/7
+  metrics: admin -> public
   stats.text: 2000 -> 0
   stats.retention_days: 90 -> off
 ";

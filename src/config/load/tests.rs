@@ -182,7 +182,8 @@ api_keys:
   - {api: sk-CANARY39, model: [sk-CANARY40/sk-CANARY41]}
   - {api: sk-CANARY40, model: [m]}
 preferences: {max_request_body_bytes: sk-CANARY25, media_fetch: sk-CANARY26, rate_limit: sk-CANARY42, deadline: sk-CANARY43,
-  moderation_on_error: sk-CANARY44, model_timeout: {m: sk-CANARY45}, cooldown_period: [sk-CANARY46], breaker: sk-CANARY47}
+  moderation_on_error: sk-CANARY44, model_timeout: {m: sk-CANARY45}, cooldown_period: [sk-CANARY46], breaker: sk-CANARY47,
+  metrics: sk-CANARY48}
 ";
     let loaded = load(text);
     assert!(loaded.diagnostics.len() > 15);
