@@ -57,6 +57,9 @@ fn keys(channel: &Channel) -> Vec<String> {
 
 fn address(channel: &Channel) -> Vec<String> {
     let mut lines = vec![without_credentials(&channel.base_url)];
+    if let Some(proxy) = &channel.outbound.proxy {
+        lines.push(format!("through the {} proxy {proxy}", proxy.protocol.name()));
+    }
     if let Some(Vertex { account, regions }) = channel.vertex.as_deref() {
         lines.push(format!("project {}", account.project_id));
         lines.push(match regions.as_slice() {

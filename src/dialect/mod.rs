@@ -27,6 +27,7 @@ pub mod model_list;
 pub mod moderation;
 pub mod openai_chat;
 pub mod passthrough;
+pub mod patch;
 pub mod refusal;
 pub mod sse;
 pub mod translated;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::actors::Lease;
 use crate::canon::{ChatEvent, Failure, FailureKind, Operation, Usage};
-use crate::config::MediaFetch;
+use crate::config::{Channel, MediaFetch};
 use crate::dialect::call::Call;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
 use crate::dialect::passthrough::{ChatRequest, Demands};
@@ -17,6 +17,7 @@ use crate::dialect::{AnswerStream, Format, Wire};
 use crate::upstream::Outgoing;
 
 use super::media::{Fetched, bring_in};
+use super::overrides::overridden;
 
 /// A client's request, as it came.
 pub enum Request {
@@ -88,6 +89,7 @@ pub struct Asked {
 pub(super) struct Exchange<'r> {
     asked: &'r Asked,
     chat: &'r ChatRequest,
+    channel: &'r Channel,
     demands: Demands<'r>,
     /// What the upstream speaks, if that is not what the client speaks.
     format: Option<Format>,
@@ -103,7 +105,7 @@ impl<'r> Exchange<'r> {
             Wire::Chat(format) => Some(format),
             Wire::Same | Wire::Call(_) => None,
         };
-        Self { asked, chat, demands, format }
+        Self { asked, chat, channel, demands, format }
     }
 
     /// What goes to the upstream.
@@ -118,6 +120,7 @@ impl<'r> Exchange<'r> {
         };
         let knows_betas = matches!(self.format, Some(Format::Anthropic(_)));
         let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
+        let body = overridden(body, self.channel, &self.chat.model);
         Ok(Outgoing { anthropic_beta, ..body.into() })
     }
 

@@ -13,6 +13,7 @@ mod exchange;
 mod journey;
 mod media;
 mod moderation;
+mod overrides;
 mod stream;
 
 pub use account::Account;

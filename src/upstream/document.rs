@@ -1,5 +1,6 @@
 //! Small documents that are asked for once in a while: a list of models, a configuration file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use awc::http::header;
@@ -7,7 +8,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::TimeLimits;
+use crate::config::{Outbound, TimeLimits};
 use crate::dialect::model_list::read_model_list;
 
 use super::attempt::{content_length, not_answered};
@@ -26,11 +27,11 @@ const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
 ///
 /// The upstream did not answer with such a list.
 pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<String>, Failure> {
-    let mut request = client(limits.connect).get(target.uri.clone());
+    let mut request = client(&target.outbound, limits.connect).get(target.uri.clone());
     for (name, value) in &target.headers {
         request = request.insert_header((name.clone(), value.clone()));
     }
-    let text = get(request, limits).await?;
+    let text = get(request, &target.outbound, limits).await?;
     read_model_list(&text)
 }
 
@@ -40,20 +41,20 @@ pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<Str
 ///
 /// There is none, or it is not text.
 pub async fn fetch_text(url: &Url) -> Result<String, Failure> {
-    let limits = TimeLimits::with_patience(PATIENCE);
-    let mut request = client(limits.connect).get(url.as_str());
+    let (outbound, limits) = (Arc::default(), TimeLimits::with_patience(PATIENCE));
+    let mut request = client(&outbound, limits.connect).get(url.as_str());
     if !url.username().is_empty() {
         request = request.basic_auth(url.username(), url.password().unwrap_or_default());
     }
-    let document = get(request, &limits).await?;
+    let document = get(request, &outbound, &limits).await?;
     String::from_utf8(document.to_vec())
         .map_err(|_| Failure::new(FailureKind::UnreadableAnswer, "the document is not UTF-8 text"))
 }
 
-async fn get(request: awc::ClientRequest, limits: &TimeLimits) -> Result<bytes::Bytes, Failure> {
-    let request = request.insert_header((header::USER_AGENT, USER_AGENT));
+async fn get(request: awc::ClientRequest, outbound: &Outbound, limits: &TimeLimits) -> Result<bytes::Bytes, Failure> {
+    let request = request.insert_header_if_none((header::USER_AGENT, USER_AGENT));
     let document = async {
-        let response = request.send().await.map_err(|error| not_answered(&error))?;
+        let response = request.send().await.map_err(|error| not_answered(&error, outbound))?;
         let status = response.status();
         if !status.is_success() {
             let message = format!("the answer has status {}", status.as_u16());

@@ -6,7 +6,7 @@
 use ::url::Url;
 
 use crate::canon::Operation;
-use crate::config::Secret;
+use crate::config::{Channel, Secret};
 use crate::dialect::{Format, Wire, anthropic, gemini};
 
 use super::route::{Auth, Route};
@@ -26,15 +26,15 @@ pub struct Placement<'a> {
     pub model: &'a str,
 }
 
-/// Where to ask for an answer of a model, with an access token. Google's own host in `base` is
-/// replaced by that of the region; any other stays, as does the path, for it is that of a gateway
-/// in front.
+/// Where to ask for an answer of a model of this channel, with an access token. Google's own host in
+/// its address is replaced by that of the region; any other stays, as does the path, for it is that of
+/// a gateway in front.
 ///
 /// # Errors
 ///
 /// The URL or the token cannot be put on the wire, or there is no such operation.
 pub fn vertex_target(
-    base: &Url,
+    channel: &Channel,
     placement: &Placement<'_>,
     (operation, stream): (Operation, bool),
     token: &Secret,
@@ -42,7 +42,7 @@ pub fn vertex_target(
     if operation != Operation::Chat {
         return Err(InvalidTarget::Unsupported(operation.row().name));
     }
-    Target::on(route(base, placement, stream), Some(token))
+    Target::on(route(&channel.base_url, placement, stream), Some(token), channel)
 }
 
 fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
