@@ -70,3 +70,74 @@ impl<T: Clone> Setting<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::Config;
+    use crate::config::load::parse;
+
+    /// The configuration with these preferences at the top and of its only provider, and what is wrong with it.
+    fn load(top: &str, own: &str) -> (Option<Config>, String) {
+        let text = format!(
+            "providers: [{{provider: p, base_url: 'http://h/v1', preferences: {own}}}]\n\
+             api_keys: [{{api: sk-client}}]\npreferences: {top}\n"
+        );
+        let env = |name: &str| (name == "EMPTY").then(String::new);
+        let loaded = parse(&text, "api.yaml", &env, Duration::from_secs(100));
+        let said: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+        (loaded.config, said.join("\n"))
+    }
+
+    fn proxy(top: &str, own: &str) -> Option<String> {
+        let (config, said) = load(top, own);
+        assert_eq!(said, "");
+        config.unwrap().channels[0].outbound.proxy.as_ref().map(ToString::to_string)
+    }
+
+    #[test]
+    fn a_provider_has_its_own_proxy_or_that_of_all_unless_it_wants_none() {
+        let all = "{proxy: 'http://all:1'}";
+        assert_eq!(proxy("{}", "{}"), None);
+        assert_eq!(proxy(all, "{}").as_deref(), Some("all:1"));
+        assert_eq!(proxy(all, "{proxy: 'socks5h://own'}").as_deref(), Some("own:1080"));
+        for none in ["{proxy: ''}", "{proxy: null}", "{proxy: }"] {
+            assert_eq!(proxy(all, none), None, "{none}");
+            assert_eq!(proxy(none, "{}"), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn no_connection_is_opened_without_a_proxy_that_was_meant() {
+        let wrong = "{proxy: 'ftp://user:CANARY@h'}";
+        for (top, own, place) in [
+            ("{}", wrong, "providers[0].preferences.proxy: expected an address"),
+            (wrong, "{}", "providers[0].preferences.proxy: there is none here"),
+            (wrong, "{proxy: [CANARY]}", "providers[0].preferences.proxy: expected a text"),
+            ("{}", "{proxy: '${UNSET}'}", "because the environment variable UNSET is not set; write null"),
+            ("{proxy: '${EMPTY}'}", "{}", "because the environment variable EMPTY is; write null"),
+        ] {
+            let (config, said) = load(top, own);
+            assert!(config.is_none() && said.contains(place) && !said.contains("CANARY"), "{said}");
+        }
+        let (config, said) = load(wrong, "{proxy: null}");
+        assert!(config.is_some() && said.contains("preferences.proxy: expected an address"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_when_it_is_named() {
+        let (config, said) = load("{}", "{ca_file: /nowhere/ca.pem}");
+        assert!(config.is_none() && said.contains("preferences.ca_file: the file cannot be read"), "{said}");
+        let (config, said) = load("{ca_file: /nowhere/ca.pem}", "{}");
+        assert!(config.is_none() && said.contains("and preferences.ca_file at the top is wrong"), "{said}");
+        assert!(load("{ca_file: /nowhere/ca.pem}", "{ca_file: ''}").0.is_some());
+    }
+
+    #[test]
+    fn http2_is_not_available_and_that_is_said() {
+        let (config, said) = load("{}", "{http2: true}");
+        assert!(config.is_some() && said.contains("preferences.http2: HTTP/2 is not available"), "{said}");
+        assert_eq!(load("{}", "{http2: false}").1, "");
+    }
+}

@@ -24,6 +24,7 @@ mod layers;
 mod media_fetch;
 mod moderation;
 mod moderations;
+mod outbound;
 mod own_answers;
 mod process;
 mod rate_limits;
