@@ -46,6 +46,9 @@ const OTHER_NAMES: [(&str, Dialect); 11] = [
 /// Engine names of formats that are not ours.
 const FOREIGN: [&str; 6] = ["aws", "azure-databricks", "codex", "search", "doubao-translation", "content-generation"];
 
+/// Paths that nobody but Cohere, and who speaks like it, has.
+const COHERE_PATHS: [&str; 3] = ["/v2/chat", "/v2/embed", "/v2/rerank"];
+
 /// Every name that `engine:` may have.
 pub fn engine_names() -> impl Iterator<Item = &'static str> {
     let ours = Dialect::ALL.iter().map(|(_, name)| *name);
@@ -98,7 +101,7 @@ fn by_address(url: &Url) -> Inferred {
         Dialect::Cloudflare
     } else if at("api.anthropic.com") || path.ends_with("/v1/messages") {
         Dialect::Claude
-    } else if at("api.cohere.com") || at("api.cohere.ai") || path.ends_with("/v2/chat") {
+    } else if at("api.cohere.com") || at("api.cohere.ai") || COHERE_PATHS.iter().any(|end| path.ends_with(end)) {
         Dialect::Cohere
     } else {
         Dialect::Gpt
@@ -141,6 +144,8 @@ mod tests {
             ("https://api.cohere.com/v1/chat", Dialect::Cohere),
             ("https://api.cohere.com", Dialect::Cohere),
             ("http://127.0.0.1:9000/v2/chat", Dialect::Cohere),
+            ("http://127.0.0.1:9000/x/v2/embed", Dialect::Cohere),
+            ("http://127.0.0.1:9000/v2/rerank/", Dialect::Cohere),
             ("https://api.cohere.ai/compatibility/v1", Dialect::Gpt),
             ("https://notopenrouter.ai/v1", Dialect::Gpt),
         ] {

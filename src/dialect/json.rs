@@ -13,10 +13,11 @@ use serde_json::value::RawValue;
 use crate::canon::{Failure, FailureKind, Json, Text};
 
 /// A string that is borrowed from the document where it stands there unescaped. Unlike
-/// `Option<Cow<str>>`, `Option<Str>` borrows as well.
+/// `Option<Cow<str>>`, `Option<Str>` borrows as well. (serde tells a `Cow` by its name, so it must not
+/// go by another one here.)
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct Str<'a>(#[serde(borrow)] pub Text<'a>);
+pub struct Str<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// The fields of an object, each value as it stands in the document.
 #[derive(Debug, Default)]
@@ -101,6 +102,37 @@ pub fn arguments_object<'a>(arguments: &'a str) -> Json<'a> {
     }
 }
 
+/// The value of a field of a client's request.
+///
+/// # Errors
+///
+/// `InvalidRequest` that names the field, for a value that is none of these.
+pub fn field<'a, T: Deserialize<'a>>(value: &'a RawValue, name: &str) -> Result<T, Failure> {
+    serde_json::from_str(value.get()).map_err(|error| {
+        let text = error.to_string();
+        // serde's own sentences may repeat the value, up to the last "expected".
+        let expected = text.rsplit_once("expected ").and_then(|(_, rest)| rest.split(" at line").next());
+        let reason = expected
+            .map_or_else(|| "is not what this request has there".to_owned(), |expected| format!("must be {expected}"));
+        Failure { param: Some(Cow::Owned(name.to_owned())), ..invalid(format!("\"{name}\" {reason}")) }
+    })
+}
+
+/// Reads the whole of an upstream's answer. `not_one` says what to check when it is something else.
+///
+/// # Errors
+///
+/// The answer is empty, ends too early, or is something else.
+pub fn read_whole<'a, T: Deserialize<'a>>(body: &'a [u8], not_one: &str) -> Result<T, Failure> {
+    if body.trim_ascii().is_empty() {
+        return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
+    }
+    serde_json::from_slice(body).map_err(|error| match error.is_eof() {
+        true => Failure::new(FailureKind::CutAnswer, "the upstream's answer ended before it was whole"),
+        false => unreadable(not_one),
+    })
+}
+
 /// The channel's format cannot say what the request asks for.
 pub fn untranslatable(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Untranslatable, message)
@@ -177,4 +209,16 @@ pub fn malformed(error: &serde_json::Error) -> Failure {
     } else {
         format!("the body is not valid JSON: {reason} at {place}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_borrowed_unless_it_is_escaped() {
+        let read = |json: &'static str| serde_json::from_str::<Option<Str<'_>>>(json).unwrap().unwrap().0;
+        assert!(matches!(read(r#""plain""#), Cow::Borrowed("plain")));
+        assert!(matches!(read(r#""\u0061""#), Cow::Owned(text) if text == "a"));
+    }
 }

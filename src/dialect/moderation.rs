@@ -5,9 +5,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::canon::{Failure, FailureKind};
+use crate::canon::Failure;
 
-use super::json::unreadable;
+use super::json::{read_whole, unreadable};
 use super::refusal::error_in_answer;
 
 #[derive(Deserialize)]
@@ -35,16 +35,7 @@ pub fn write_request(text: &str, model: &str) -> String {
 ///
 /// The answer is an error, or does not say.
 pub fn read_answer(body: &[u8]) -> Result<bool, Failure> {
-    if body.trim_ascii().is_empty() {
-        return Err(Failure::new(FailureKind::EmptyAnswer, "the upstream sent an empty answer"));
-    }
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| {
-        if error.is_eof() {
-            Failure::new(FailureKind::CutAnswer, "the upstream's answer ended before it was whole")
-        } else {
-            unreadable("the upstream's answer is not a moderation")
-        }
-    })?;
+    let answer: Answer<'_> = read_whole(body, "the upstream's answer is not a moderation")?;
     if let Some(error) = answer.error {
         return Err(error_in_answer(error));
     }
@@ -59,6 +50,7 @@ pub fn read_answer(body: &[u8]) -> Result<bool, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canon::FailureKind;
 
     #[test]
     fn a_request_names_the_model_and_has_the_text_as_it_is() {

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memrchr_iter};
 
-/// An event may be this long, in bytes. One that is longer is no event but a runaway upstream.
-pub const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+/// An event may be this long, in bytes; one with a large image has some 30 MB. One that is longer is no
+/// event but a runaway upstream.
+pub const MAX_EVENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// What ends a stream in OpenAI's format.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";

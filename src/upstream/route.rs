@@ -2,15 +2,17 @@
 //!
 //! Source: the API references of OpenAI ("Create chat completion", "List models" and so on),
 //! Anthropic ("Authentication", "List models"), Google ("Gemini API",
-//! "models.generateContent", "models.list"), Cohere ("Chat", "List models"), Cloudflare ("OpenAI
-//! compatible API endpoints", "Search models"), OpenRouter ("Headers").
+//! "models.generateContent", "models.batchEmbedContents", "models.list"), Cohere ("Chat", "Embed",
+//! "Rerank", "List models"), Cloudflare ("OpenAI compatible API endpoints", "Search models"),
+//! OpenRouter ("Headers").
 
 use ::url::Url;
 
 use crate::canon::Operation;
 use crate::config::{Channel, Dialect};
 use crate::dialect::anthropic::Host;
-use crate::dialect::{Format, Wire, gemini};
+use crate::dialect::gemini::embeddings::Method;
+use crate::dialect::{Format, Translation, Wire, gemini};
 
 use super::target::InvalidTarget;
 use super::url::{MODELS, endpoint_url, is_version};
@@ -99,7 +101,7 @@ pub(super) fn route(channel: &Channel, endpoint: Endpoint<'_>) -> Result<Route, 
 fn find(dialect: Dialect, base: &Url, endpoint: Endpoint<'_>) -> Option<Route> {
     let like_openai = |url| Route { url, wire: Wire::Same, auth: Auth::Bearer, headers: &[] };
     Some(match dialect {
-        Dialect::Gpt => like_openai(openai(base, endpoint)),
+        Dialect::Gpt => Route { wire: wire_of_gpt(base, endpoint), ..like_openai(openai(base, endpoint)) },
         Dialect::OpenRouter => Route { headers: OPENROUTER_HEADERS, ..like_openai(openai(base, endpoint)) },
         Dialect::Cloudflare => like_openai(cloudflare(base, endpoint)?),
         Dialect::Claude => Route {
@@ -108,19 +110,27 @@ fn find(dialect: Dialect, base: &Url, endpoint: Endpoint<'_>) -> Option<Route> {
             auth: Auth::Header("x-api-key"),
             headers: ANTHROPIC_HEADERS,
         },
-        Dialect::Gemini => Route {
-            url: gemini(base, endpoint)?,
-            wire: Wire::Chat(Format::Gemini(gemini_host(base))),
-            auth: Auth::Header("x-goog-api-key"),
-            headers: &[],
-        },
+        Dialect::Gemini => {
+            let (url, wire) = gemini(base, endpoint)?;
+            Route { url, wire, auth: Auth::Header("x-goog-api-key"), headers: &[] }
+        }
         Dialect::Cohere => {
-            let (url, format) = cohere(base, endpoint)?;
-            Route { wire: Wire::Chat(format), ..like_openai(url) }
+            let (url, wire) = cohere(base, endpoint)?;
+            Route { wire, ..like_openai(url) }
         }
         // Its address depends on a region; see `vertex`.
         Dialect::Vertex => return None,
     })
+}
+
+/// All but one of those who speak like OpenAI do so for every operation.
+fn wire_of_gpt(base: &Url, endpoint: Endpoint<'_>) -> Wire {
+    match endpoint {
+        Endpoint::Answer { operation: Operation::Embeddings, .. } if base.host_str() == Some("api.jina.ai") => {
+            Wire::Call(Translation::JinaEmbeddings)
+        }
+        _ => Wire::Same,
+    }
 }
 
 fn openai(base: &Url, endpoint: Endpoint<'_>) -> Url {
@@ -173,13 +183,25 @@ fn gemini_root(base: &Url) -> &str {
 }
 
 /// Gemini names model and method in the path. A base may name the list of models already.
-fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<Url> {
-    let root = gemini_root(base);
-    if endpoint == Endpoint::ListModels {
-        return Some(with_path(base, &format!("{root}/models"), Some("pageSize=1000")));
-    }
-    let (model, stream) = endpoint.chat()?;
-    let (method, query) = if stream { ("streamGenerateContent", Some("alt=sse")) } else { ("generateContent", None) };
+fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<(Url, Wire)> {
+    let (root, host) = (gemini_root(base), gemini_host(base));
+    let chat = Wire::Chat(Format::Gemini(host));
+    let Endpoint::Answer { operation, model, stream } = endpoint else {
+        return Some((with_path(base, &format!("{root}/models"), Some("pageSize=1000")), chat));
+    };
+    let (method, query, wire) = match operation {
+        Operation::Chat if stream => ("streamGenerateContent", Some("alt=sse"), chat),
+        Operation::Chat => ("generateContent", None, chat),
+        Operation::ImageGenerations | Operation::ImageEdits => {
+            let (method, translation) = Translation::google_images(model, host);
+            (method, None, Wire::Call(translation))
+        }
+        Operation::Embeddings => {
+            let (method, translation) = Translation::google_embeddings(Method::BatchEmbedContents);
+            (method, None, Wire::Call(translation))
+        }
+        _ => return None,
+    };
     let mut url = with_path(base, root, query);
     if let Ok(mut path) = url.path_segments_mut() {
         // Tuned models have a collection of their own, which their name says.
@@ -188,19 +210,31 @@ fn gemini(base: &Url, endpoint: Endpoint<'_>) -> Option<Url> {
         }
         path.extend(format!("{model}:{method}").split('/'));
     }
-    Some(url)
+    Some((url, wire))
 }
 
-/// Cohere's two versions of chat; the list of models is in the first one only.
-fn cohere(base: &Url, endpoint: Endpoint<'_>) -> Option<(Url, Format)> {
-    let root = versionless(base.path(), &["v1/chat", "v2/chat", "v1", "v2"]);
+/// What a base of Cohere may end with; longest first where one ends like another.
+const COHERE_ENDINGS: [&str; 6] = ["v1/chat", "v2/chat", "v2/embed", "v2/rerank", "v1", "v2"];
+
+/// Cohere's two versions of chat; the list of models is in the first one only, and of the rest the
+/// second one is taken.
+fn cohere(base: &Url, endpoint: Endpoint<'_>) -> Option<(Url, Wire)> {
+    let root = versionless(base.path(), &COHERE_ENDINGS);
     let is_v1 = base.path().trim_end_matches('/').ends_with("/v1/chat");
-    let (path, query) = match endpoint {
-        Endpoint::ListModels => ("v1/models", Some("page_size=1000&endpoint=chat")),
-        _ => endpoint.chat().map(|_| (if is_v1 { "v1/chat" } else { "v2/chat" }, base.query()))?,
+    let chat = Wire::Chat(if is_v1 { Format::CohereV1 } else { Format::CohereV2 });
+    let operation = match endpoint {
+        Endpoint::ListModels => {
+            return Some((with_path(base, &format!("{root}/v1/models"), Some("page_size=1000")), chat));
+        }
+        Endpoint::Answer { operation, .. } => operation,
     };
-    let format = if is_v1 { Format::CohereV1 } else { Format::CohereV2 };
-    Some((with_path(base, &format!("{root}/{path}"), query), format))
+    let (path, wire) = match operation {
+        Operation::Chat => (if is_v1 { "v1/chat" } else { "v2/chat" }, chat),
+        Operation::Embeddings => ("v2/embed", Wire::Call(Translation::CohereEmbeddings)),
+        Operation::Rerank => ("v2/rerank", Wire::Call(Translation::CohereRerank)),
+        _ => return None,
+    };
+    Some((with_path(base, &format!("{root}/{path}"), base.query()), wire))
 }
 
 /// Whether a path has a version in it, or the endpoint behind one.
@@ -287,6 +321,55 @@ mod tests {
         assert_eq!(messages("https://h/messages"), "https://h/messages");
     }
 
+    fn embeddings(dialect: Dialect, base: &str, model: &str) -> (String, Wire) {
+        let endpoint = Endpoint::Answer { operation: Operation::Embeddings, model, stream: false };
+        let route = find(dialect, &Url::parse(base).unwrap(), endpoint).unwrap();
+        (route.url.to_string(), route.wire)
+    }
+
+    #[test]
+    fn every_form_of_base_url_leads_to_the_embeddings_of_google() {
+        for base in ["https://h", "https://h/v1beta", "https://h/v1beta/", "https://h/v1beta/models"] {
+            let (url, wire) = embeddings(Dialect::Gemini, base, "e-2");
+            assert_eq!(url, "https://h/v1beta/models/e-2:batchEmbedContents", "{base}");
+            assert_eq!(wire, Wire::Call(Translation::GoogleEmbeddings(Method::BatchEmbedContents)));
+        }
+    }
+
+    #[test]
+    fn every_form_of_base_url_leads_to_cohere() {
+        for (base, root) in [
+            ("https://h", "https://h"),
+            ("https://h/v1/", "https://h"),
+            ("https://h/p/v2", "https://h/p"),
+            ("https://h/v1/chat", "https://h"),
+            ("https://h/v2/chat", "https://h"),
+            ("https://h/p/v2/embed", "https://h/p"),
+            ("https://h/v2/rerank", "https://h"),
+        ] {
+            let of = |operation| Endpoint::Answer { operation, model: "m", stream: false };
+            let address = |endpoint| address(Dialect::Cohere, base, endpoint).unwrap();
+            assert_eq!(address(of(Operation::Embeddings)), format!("{root}/v2/embed"), "{base}");
+            assert_eq!(address(of(Operation::Rerank)), format!("{root}/v2/rerank"), "{base}");
+            assert_eq!(address(Endpoint::ListModels), format!("{root}/v1/models?page_size=1000"), "{base}");
+            let version = if base.ends_with("v1/chat") { "v1" } else { "v2" };
+            assert_eq!(address(CHAT_OF_M), format!("{root}/{version}/chat"), "{base}");
+        }
+    }
+
+    #[test]
+    fn jina_alone_wants_its_own_words() {
+        for base in ["https://api.jina.ai", "https://api.jina.ai/v1", "https://api.jina.ai/v1/embeddings"] {
+            let (url, wire) = embeddings(Dialect::Gpt, base, "m");
+            assert_eq!(url, "https://api.jina.ai/v1/embeddings", "{base}");
+            assert_eq!(wire, Wire::Call(Translation::JinaEmbeddings), "{base}");
+            let rerank = Endpoint::Answer { operation: Operation::Rerank, model: "m", stream: false };
+            let route = find(Dialect::Gpt, &Url::parse(base).unwrap(), rerank).unwrap();
+            assert_eq!((route.url.as_str(), route.wire), ("https://api.jina.ai/v1/rerank", Wire::Same), "{base}");
+        }
+        assert_eq!(embeddings(Dialect::Gpt, "https://h/v1", "m").1, Wire::Same);
+    }
+
     #[test]
     fn every_form_of_base_url_leads_to_the_model() {
         let chat = |base, model, stream| {
@@ -302,5 +385,16 @@ mod tests {
             address(Dialect::Gemini, "https://h/v1", Endpoint::ListModels).unwrap(),
             "https://h/v1/models?pageSize=1000"
         );
+    }
+
+    #[test]
+    fn imagen_has_a_method_of_its_own() {
+        for operation in [Operation::ImageGenerations, Operation::ImageEdits] {
+            let of = |model| {
+                address(Dialect::Gemini, "https://h", Endpoint::Answer { operation, model, stream: true }).unwrap()
+            };
+            assert_eq!(of("gemini-3-pro-image"), "https://h/v1beta/models/gemini-3-pro-image:generateContent");
+            assert_eq!(of("imagen-4.0-generate-001"), "https://h/v1beta/models/imagen-4.0-generate-001:predict");
+        }
     }
 }

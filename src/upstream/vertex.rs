@@ -7,7 +7,8 @@ use ::url::Url;
 
 use crate::canon::Operation;
 use crate::config::{Channel, Secret};
-use crate::dialect::{Format, Wire, anthropic, gemini};
+use crate::dialect::gemini::embeddings::Method;
+use crate::dialect::{Format, Translation, Wire, anthropic, gemini};
 
 use super::route::{Auth, Route};
 use super::target::{InvalidTarget, Target};
@@ -39,20 +40,30 @@ pub fn vertex_target(
     (operation, stream): (Operation, bool),
     token: &Secret,
 ) -> Result<Target, InvalidTarget> {
-    if operation != Operation::Chat {
-        return Err(InvalidTarget::Unsupported(operation.row().name));
-    }
-    Target::on(route(&channel.base_url, placement, stream), Some(token), channel)
+    let route = route(&channel.base_url, placement, (operation, stream));
+    Target::on(route.ok_or(InvalidTarget::Unsupported(operation.row().name))?, Some(token), channel)
 }
 
-fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
+fn route(base: &Url, placement: &Placement<'_>, (operation, stream): (Operation, bool)) -> Option<Route> {
     let Placement { project, region, model } = placement;
-    let (publisher, verb, format) = if model.contains("claude") {
-        let verb = if stream { "streamRawPredict" } else { "rawPredict" };
-        ("anthropic", verb, Format::Anthropic(anthropic::Host::Vertex))
-    } else {
-        let verb = if stream { "streamGenerateContent" } else { "generateContent" };
-        ("google", verb, Format::Gemini(gemini::Host::Vertex))
+    let (publisher, verb, wire) = match operation {
+        Operation::Chat if model.contains("claude") => {
+            let verb = if stream { "streamRawPredict" } else { "rawPredict" };
+            ("anthropic", verb, Wire::Chat(Format::Anthropic(anthropic::Host::Vertex)))
+        }
+        Operation::Chat => {
+            let verb = if stream { "streamGenerateContent" } else { "generateContent" };
+            ("google", verb, Wire::Chat(Format::Gemini(gemini::Host::Vertex)))
+        }
+        Operation::Embeddings => {
+            let (method, translation) = Translation::google_embeddings(Method::on_vertex(model));
+            ("google", method, Wire::Call(translation))
+        }
+        Operation::ImageGenerations | Operation::ImageEdits => {
+            let (method, translation) = Translation::google_images(model, gemini::Host::Vertex);
+            ("google", method, Wire::Call(translation))
+        }
+        _ => return None,
     };
     let mut url = base.clone();
     url.set_fragment(None);
@@ -71,7 +82,7 @@ fn route(base: &Url, placement: &Placement<'_>, stream: bool) -> Route {
         path.extend(["projects", project, "locations", region, "publishers", publisher, "models"]);
         path.push(&format!("{model}:{verb}"));
     }
-    Route { url, wire: Wire::Chat(format), auth: Auth::AccessToken, headers: &[] }
+    Some(Route { url, wire, auth: Auth::AccessToken, headers: &[] })
 }
 
 fn is_google(host: &str) -> bool {
@@ -100,7 +111,8 @@ mod tests {
 
     fn address(base: &str, region: &str, model: &str, stream: bool) -> String {
         let placement = Placement { project: "p-1", region, model };
-        route(&Url::parse(base).unwrap(), &placement, stream).url.to_string()
+        let route = route(&Url::parse(base).unwrap(), &placement, (Operation::Chat, stream));
+        route.unwrap().url.to_string()
     }
 
     #[test]
@@ -128,6 +140,27 @@ mod tests {
         assert_eq!(behind("gemini-2.5-pro", true), "google/models/gemini-2.5-pro:streamGenerateContent?alt=sse");
         assert_eq!(behind("claude-opus-4@20250514", false), "anthropic/models/claude-opus-4@20250514:rawPredict");
         assert_eq!(behind("claude-opus-4@20250514", true), "anthropic/models/claude-opus-4@20250514:streamRawPredict");
+    }
+
+    #[test]
+    fn the_verb_of_embeddings_depends_on_the_model() {
+        for (model, method) in [
+            ("text-embedding-005", Method::Predict),
+            ("gemini-embedding-001", Method::Predict),
+            ("gemini-embedding-2", Method::EmbedContent),
+        ] {
+            let placement = Placement { project: "p-1", region: "global", model };
+            let route = route(&Url::parse(DEFAULT).unwrap(), &placement, (Operation::Embeddings, false)).unwrap();
+            let expected = format!("/publishers/google/models/{model}:{}", method.verb());
+            assert!(route.url.path().ends_with(&expected), "{}", route.url);
+            assert_eq!(route.wire, Wire::Call(Translation::GoogleEmbeddings(method)));
+        }
+    }
+
+    #[test]
+    fn what_vertex_does_not_have_has_no_address() {
+        let placement = Placement { project: "p-1", region: "global", model: "m" };
+        assert!(route(&Url::parse(DEFAULT).unwrap(), &placement, (Operation::Rerank, false)).is_none());
     }
 
     #[test]

@@ -19,7 +19,7 @@ const PEM: &str = include_str!("../fixtures/service-account-key.pem");
 const CLAUDE: &str = "claude-3-5-sonnet@20240620";
 
 /// A channel that offers Claude as `gpt-4o` in these regions.
-fn vertex(tokens: &FakeUpstream, api: &FakeUpstream, regions: &[&str]) -> Value {
+pub(super) fn vertex(tokens: &FakeUpstream, api: &FakeUpstream, regions: &[&str]) -> Value {
     json!({
         "provider": "vertex", "project_id": "p-1", "client_email": "a@p-1.example", "private_key": PEM,
         "token_uri": tokens.url("/token"), "base_url": api.url("/front/google-vertex-ai"), "region": regions,
@@ -28,7 +28,7 @@ fn vertex(tokens: &FakeUpstream, api: &FakeUpstream, regions: &[&str]) -> Value 
 }
 
 /// Gives out `token-1`, `token-2` and so on.
-async fn tokens() -> FakeUpstream {
+pub(super) async fn tokens() -> FakeUpstream {
     FakeUpstream::in_turn((1..10).map(token)).await
 }
 

@@ -41,6 +41,11 @@ impl FormBody {
         Ok(Said { body: Self { form, boundary }, model, stream, choices })
     }
 
+    /// The form as the client sent it.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
     /// The form with this model.
     pub fn with_model(&self, model: &str) -> Payload {
         Payload {

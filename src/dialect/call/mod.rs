@@ -91,6 +91,14 @@ impl Call {
         }
     }
 
+    /// The form that the client sent, if it did.
+    pub fn form(&self) -> Option<&Form> {
+        match &self.body {
+            Body::Json(_) => None,
+            Body::Form(form) => Some(form.form()),
+        }
+    }
+
     /// What goes to an upstream that speaks like the client, where the model has this name.
     pub fn for_upstream(&self, model: &str) -> Payload {
         match &self.body {
@@ -101,7 +109,11 @@ impl Call {
 
     /// The user's words, if the operation has any. Read anew each time.
     pub fn words(&self) -> Option<String> {
-        let field = self.operation.row().words?;
+        self.text(self.operation.row().words?)
+    }
+
+    /// The text of a field, or the texts of a list. Read anew each time.
+    pub fn text(&self, field: &str) -> Option<String> {
         match &self.body {
             Body::Json(json) => json.words(field),
             Body::Form(form) => form.words(field),

@@ -1,10 +1,12 @@
-//! Cohere chat, version 2 (`/v2/chat`) and version 1 (`/v1/chat`).
+//! Cohere chat, version 2 (`/v2/chat`) and version 1 (`/v1/chat`); [`embed`] and [`rerank`] beside it.
 //!
 //! Source: Cohere's API reference, "Chat" and "Chat with Streaming" of both versions, and its
 //! guides "Streaming", "Tool use", "Reasoning", "Image inputs", "Structured outputs", "Parameter
 //! types in tool use" (version 1), "Migrating from API v1 to API v2".
 
+pub mod embed;
 mod functions;
+pub mod rerank;
 mod response_format;
 mod sampling;
 mod v1_answer;

@@ -74,8 +74,14 @@ impl Form {
 
     /// Whether there is a file of this name, alone or in a list of files (`name[]`, `name[0]`).
     pub fn has_file(&self, name: &str) -> bool {
-        let is_named = |part: &Part| part.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || is_index(rest));
-        self.parts.iter().any(|part| part.is_file && is_named(part))
+        self.files(name).next().is_some()
+    }
+
+    /// What is in the files of this name, in their order; each in as many slices as it lies in blocks.
+    pub fn files(&self, name: &str) -> impl Iterator<Item = &[Bytes]> {
+        let is_named =
+            move |part: &&Part| part.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || is_index(rest));
+        self.parts.iter().filter(|part| part.is_file).filter(is_named).map(|part| part.content.as_slice())
     }
 }
 

@@ -34,12 +34,12 @@ struct Chunk<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Candidate<'a> {
+pub(super) struct Candidate<'a> {
     index: Option<u32>,
     #[serde(borrow)]
-    content: Option<Content<'a>>,
+    pub(super) content: Option<Content<'a>>,
     #[serde(borrow, alias = "finish_reason")]
-    finish_reason: Option<Str<'a>>,
+    pub(super) finish_reason: Option<Str<'a>>,
     #[serde(borrow, alias = "grounding_metadata")]
     grounding_metadata: Option<GroundingMetadata<'a>>,
     #[serde(borrow, alias = "citation_metadata")]
@@ -47,23 +47,23 @@ struct Candidate<'a> {
 }
 
 #[derive(Deserialize)]
-struct Content<'a> {
+pub(super) struct Content<'a> {
     #[serde(borrow)]
-    parts: Option<Vec<Part<'a>>>,
+    pub(super) parts: Option<Vec<Part<'a>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Part<'a> {
+pub(super) struct Part<'a> {
     #[serde(borrow)]
     text: Option<Str<'a>>,
-    thought: Option<bool>,
+    pub(super) thought: Option<bool>,
     #[serde(borrow, alias = "thought_signature")]
     thought_signature: Option<Str<'a>>,
     #[serde(borrow, alias = "function_call")]
     function_call: Option<FunctionCall<'a>>,
     #[serde(borrow, alias = "inline_data")]
-    inline_data: Option<Blob<'a>>,
+    pub(super) inline_data: Option<Blob<'a>>,
     #[serde(borrow, alias = "executable_code")]
     executable_code: Option<ExecutableCode<'a>>,
     #[serde(borrow, alias = "code_execution_result")]
@@ -87,11 +87,11 @@ struct FunctionCall<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Blob<'a> {
+pub(super) struct Blob<'a> {
     #[serde(borrow, alias = "mime_type")]
-    mime_type: Option<Str<'a>>,
+    pub(super) mime_type: Option<Str<'a>>,
     #[serde(borrow)]
-    data: Option<Str<'a>>,
+    pub(super) data: Option<Str<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -110,9 +110,9 @@ struct CodeExecutionResult<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct PromptFeedback<'a> {
+pub(super) struct PromptFeedback<'a> {
     #[serde(borrow, alias = "block_reason")]
-    block_reason: Option<Str<'a>>,
+    pub(super) block_reason: Option<Str<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -151,7 +151,7 @@ struct Place<'a> {
 
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct UsageMetadata {
+pub(super) struct UsageMetadata {
     #[serde(alias = "prompt_token_count")]
     prompt_token_count: Option<i64>,
     #[serde(alias = "tool_use_prompt_token_count")]
@@ -179,7 +179,7 @@ impl UsageMetadata {
     }
 
     /// Results of tools that run at the provider are a prompt as well, and thoughts an answer.
-    fn usage(self) -> Usage {
+    pub(super) fn usage(self) -> Usage {
         fn sum(one: Option<i64>, other: Option<i64>) -> Option<i64> {
             match (one, other) {
                 (Some(one), Some(other)) => Some(one.saturating_add(other)),
@@ -197,6 +197,19 @@ impl UsageMetadata {
         }
     }
 }
+
+/// Reasons to finish for what the answer says.
+pub(super) const WITHHELD: [&str; 9] = [
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+];
 
 /// Reasons to finish that leave an answer in pieces, whatever it has said.
 const BROKEN_OFF: [&str; 5] = [
@@ -252,7 +265,13 @@ impl StreamReader for AnswerReader {
     }
 }
 
-fn not_an_answer(_: serde_json::Error) -> Failure {
+/// The prompt was blocked for this reason.
+pub(super) fn prompt_refused(reason: &str) -> Failure {
+    let message = format!("the provider refuses the prompt ({reason}); change what it says");
+    Failure::new(FailureKind::ContentFiltered, message)
+}
+
+pub(super) fn not_an_answer(_: serde_json::Error) -> Failure {
     unreadable("the upstream's answer is not one of Gemini's generateContent; check base_url and engine")
 }
 
@@ -285,8 +304,7 @@ impl AnswerReader {
                 self.finish("SAFETY", events)?;
                 return Ok(true);
             }
-            let message = format!("the provider refuses the prompt ({reason}); change what it says");
-            return Err(Failure::new(FailureKind::ContentFiltered, message));
+            return Err(prompt_refused(&reason));
         }
         let usage = chunk.usage_metadata.map(|usage| {
             self.usage.replace(usage);
@@ -403,15 +421,7 @@ impl AnswerReader {
         let reason = match reason {
             "STOP" => self.stop(),
             "MAX_TOKENS" => FinishReason::Length,
-            "SAFETY"
-            | "RECITATION"
-            | "LANGUAGE"
-            | "BLOCKLIST"
-            | "PROHIBITED_CONTENT"
-            | "SPII"
-            | "IMAGE_SAFETY"
-            | "IMAGE_PROHIBITED_CONTENT"
-            | "IMAGE_RECITATION" => FinishReason::ContentFilter,
+            other if WITHHELD.contains(&other) => FinishReason::ContentFilter,
             // A reason that is not known yet is no reason to doubt what was said.
             other if self.has_said && !BROKEN_OFF.contains(&other) => self.stop(),
             // The next attempt may go better.

@@ -3,10 +3,14 @@
 //! Source: Google's API reference of the Gemini API, "Generating content", "Caching" (`Content`,
 //! `Part`, `Schema`, `Tool`), and its guides "Function calling", "Thinking", "Thought signatures",
 //! "Structured outputs", "Combine tools", "OpenAI compatibility"; the reference of Vertex AI,
-//! "GenerateContentRequest", for what differs there.
+//! "GenerateContentRequest", for what differs there. [`embeddings`] has its own.
 
 mod answer;
 mod contents;
+pub mod embeddings;
+mod image_size;
+pub mod imagen;
+pub mod images;
 mod media;
 mod models;
 mod request;

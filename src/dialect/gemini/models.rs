@@ -57,6 +57,8 @@ pub(super) struct Abilities {
     pub call_ids: bool,
     /// Results of tools may hold images and documents.
     pub media_in_results: bool,
+    /// It draws in more than one resolution.
+    pub image_size: bool,
     /// Its safety filters can be turned off, not only made to block nothing.
     pub filters_go_off: bool,
 }
@@ -72,8 +74,11 @@ pub(super) fn abilities(model: &str, host: Host) -> Abilities {
     let generation = generation(&words);
     let is_v1 = host == Host::AiStudioV1;
     let is_plain = is_v1 || (has("gemma") && !has("4"));
-    let version = generation.unwrap_or((2, 0));
-    let thinks = !is_plain && !has("image") && !has("tts") && !has("live");
+    // Its numbers are its own.
+    let is_banana = has("banana");
+    let version = if is_banana { NEWEST } else { generation.unwrap_or((2, 0)) };
+    let draws = has("image") || is_banana;
+    let thinks = !is_plain && !draws && !has("tts") && !has("live");
     Abilities {
         system: !is_plain,
         tools: !is_plain,
@@ -102,6 +107,7 @@ pub(super) fn abilities(model: &str, host: Host) -> Abilities {
             Host::Vertex => version >= (3, 0),
         },
         media_in_results: version >= (3, 0),
+        image_size: draws && version >= (3, 0) && !lite,
         filters_go_off: version >= (2, 5) && !is_v1,
     }
 }
@@ -175,6 +181,17 @@ mod tests {
             assert_eq!((plain.json, plain.thinking), (JsonOutput::Instruction, Thinking::Never));
         }
         assert!(of("gemma-4-31b-it").system && of("gemma-4-31b-it").tools);
+    }
+
+    #[test]
+    fn newer_image_models_draw_in_several_resolutions() {
+        for name in ["gemini-3-pro-image", "gemini-3.1-flash-image", "gemini-nano-banana-2.1", "nano-banana-pro"] {
+            assert!(of(name).image_size && of(name).filters_go_off, "{name}");
+            assert_eq!(of(name).thinking, Thinking::Never);
+        }
+        for name in ["gemini-2.5-flash-image", "gemini-3.1-flash-lite-image", "gemini-3.8-flash"] {
+            assert!(!of(name).image_size, "{name}");
+        }
     }
 
     #[test]

@@ -83,6 +83,8 @@ struct GenerationConfig<'r> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     response_modalities: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    image_config: Option<Json<'r>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     thinking_config: Option<Json<'r>>,
 }
 
@@ -180,6 +182,8 @@ fn sampling<'r>(request: &'r ChatRequest<'_>, able: Abilities) -> Result<Generat
         response_logprobs: logprobs,
         logprobs: sampling.top_logprobs.filter(|_| logprobs.is_some()),
         response_modalities: modalities(request),
+        // OpenRouter's name for it; Google takes its fields with either spelling.
+        image_config: request.extra("image_config").cloned(),
         ..GenerationConfig::default()
     })
 }

@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 use crate::canon::{
     Block, ChatRequest, Content, Failure, Issuer, Role, Signature, Source, Text, ToolCall, ToolResult, Turn,
 };
-use crate::dialect::json::{Str, part, untranslatable};
+use crate::dialect::data_uri::{sniffed, source};
+use crate::dialect::json::{Str, field, invalid, untranslatable};
 
-use super::request::{WireCache, cache, field, invalid};
+use super::request::{WireCache, cache};
 
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -434,35 +435,4 @@ fn read_file(file: File<'_>) -> Result<Content<'_>, Failure> {
         (None, None, None) => return Err(invalid("a file needs \"file_data\" or \"file_id\"")),
     };
     Ok(Content::File { source, name: file.filename.map(|Str(name)| name) })
-}
-
-/// The bytes of a `data:` URI, or the address. Providers compare the declared type with the bytes
-/// and refuse a difference, so the bytes decide where they tell.
-fn source<'a>(url: Text<'a>, default_type: &str) -> Source<'a> {
-    let Some(rest) = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).and(url.get(5..)) else {
-        return Source::Url(url);
-    };
-    let Some(comma) = rest.find(',') else { return Source::Url(url) };
-    let declared = rest.get(..comma).unwrap_or_default().split(';').next().unwrap_or_default().to_owned();
-    let data = part(&url, 5 + comma + 1);
-    let media_type = match sniffed(&data) {
-        Some(known) => Cow::Borrowed(known),
-        None if declared.is_empty() => Cow::Owned(default_type.to_owned()),
-        None => Cow::Owned(declared),
-    };
-    Source::Base64 { media_type, data }
-}
-
-/// The type that the first bytes tell, seen through base64.
-fn sniffed(base64: &str) -> Option<&'static str> {
-    // WebP is a RIFF file, as WAV is; its name stands behind the length.
-    const BEGINNINGS: [(usize, &str, &str); 5] = [
-        (0, "iVBORw0KGgo", "image/png"),
-        (0, "/9j/", "image/jpeg"),
-        (0, "R0lGOD", "image/gif"),
-        (12, "RUJQ", "image/webp"),
-        (0, "JVBERi", "application/pdf"),
-    ];
-    let is_there = |at: usize, text: &str| base64.get(at..).is_some_and(|rest| rest.starts_with(text));
-    BEGINNINGS.iter().find(|(at, beginning, _)| is_there(*at, beginning)).map(|(_, _, kind)| *kind)
 }

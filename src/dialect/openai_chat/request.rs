@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::canon::{
-    CacheHint, ChatRequest, Effort, Failure, FailureKind, Function, Reasoning, ResponseFormat, Text, Tool, ToolChoice,
+    CacheHint, ChatRequest, Effort, Failure, Function, Reasoning, ResponseFormat, Text, Tool, ToolChoice,
 };
-use crate::dialect::json::{Fields, Str, untranslatable};
+use crate::dialect::json::{Fields, Str, field, invalid, untranslatable};
 
 use super::message::read_messages;
 
@@ -61,24 +61,6 @@ pub fn read_request(body: &str) -> Result<ChatRequest<'_>, Failure> {
         }
     }
     Ok(request)
-}
-
-/// The value of a field; a mistake names the field.
-pub(super) fn field<'a, T: Deserialize<'a>>(value: &'a RawValue, name: &str) -> Result<T, Failure> {
-    serde_json::from_str(value.get()).map_err(|error| {
-        let text = error.to_string();
-        // serde's own sentences may repeat the value, up to the last "expected".
-        let expected = text.rsplit_once("expected ").and_then(|(_, rest)| rest.split(" at line").next());
-        let reason = expected.map_or_else(
-            || "is not what a chat request has there".to_owned(),
-            |expected| format!("must be {expected}"),
-        );
-        Failure { param: Some(Cow::Owned(name.to_owned())), ..invalid(format!("\"{name}\" {reason}")) }
-    })
-}
-
-pub(super) fn invalid(message: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::InvalidRequest, message)
 }
 
 fn reasoning<'r>(request: &'r mut ChatRequest<'_>) -> &'r mut Reasoning {
@@ -295,7 +277,7 @@ fn read_tool_choice(value: &RawValue) -> Result<ToolChoice<'_>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canon::Content;
+    use crate::canon::{Content, FailureKind};
 
     #[test]
     fn a_mistake_is_told_without_the_value() {

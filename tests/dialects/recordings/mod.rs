@@ -3,6 +3,7 @@
 //! The recordings lie beside the repository, or where `UNI_API_RECORDINGS` says; where they are not, these tests say so
 //! and pass. `cargo test --test dialects recordings -- --nocapture` prints what was counted.
 
+mod embeddings;
 mod native;
 mod openai;
 mod requests;

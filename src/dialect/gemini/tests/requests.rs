@@ -76,6 +76,8 @@ fn sampling_stands_in_generation_config() {
     assert!(config(r#""seed":9007199254740993"#, FLASH_2_5)["seed"].as_i64().unwrap() <= i64::from(i32::MAX));
     assert_eq!(config(r#""modalities":["image","text"]"#, FLASH_2_5), json!({"responseModalities": ["TEXT", "IMAGE"]}));
     assert_eq!(config(r#""modalities":["text"]"#, FLASH_2_5), json!({}));
+    let wide = json!({"aspect_ratio": "16:9"});
+    assert_eq!(config(r#""image_config":{"aspect_ratio":"16:9"}"#, FLASH_2_5), json!({"imageConfig": wide}));
     // The newest models draw tokens by themselves and refuse to be told how.
     let all = r#""temperature":1,"top_p":0.5,"top_k":3,"presence_penalty":1,"frequency_penalty":1,"max_tokens":9"#;
     assert_eq!(config(all, "gemini-3.8-flash"), json!({"maxOutputTokens": 9}));
