@@ -61,7 +61,7 @@ pub(super) fn resolve(
     };
     if let Some(Flag(true)) = raw.http2.take("http2", place, report) {
         let message =
-            "HTTP/2 is not available: requests that share a connection would end each other; HTTP/1.1 is used";
+            "HTTP/2 is not available: requests that share a connection could cut each other; HTTP/1.1 is used";
         report.warning(&place.key("http2"), message);
     }
     let model_timeout = raw.model_timeout.take("model_timeout", place, report).unwrap_or_default();

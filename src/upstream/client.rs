@@ -46,7 +46,7 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 const MAX_PREPARED: usize = 4096;
 /// How many clients and TLS configurations are kept. New ones come with a new configuration only, and
 /// seldom then.
-const MAX_WAYS: usize = 256;
+const MAX_WAYS: usize = 1024;
 
 /// What the gateway calls itself.
 pub(super) const USER_AGENT: &str = concat!("uni-api/", env!("CARGO_PKG_VERSION"));
