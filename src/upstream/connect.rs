@@ -71,3 +71,61 @@ fn request(login: Option<&Login>, Destination { host, port }: &Destination) -> S
     let login = login.unwrap_or_default();
     format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: {USER_AGENT}\r\n{login}\r\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ProxyProtocol;
+
+    /// What becomes of a proxy that answers this, in pieces of `size` bytes.
+    async fn outcome(answer: &[u8], size: usize) -> Result<(), String> {
+        let (mut here, mut there) = tokio::io::duplex(size);
+        let proxy = Proxy { protocol: ProxyProtocol::Http, host: "p".into(), port: 80, login: None };
+        let destination = Destination { host: "h".to_owned(), port: 443 };
+        let opening = async {
+            let outcome = open_tunnel(&mut here, &proxy, &destination).await;
+            drop(here);
+            outcome.map_err(|fault| fault.to_string())
+        };
+        let answering = async {
+            let mut asked = Vec::new();
+            while !asked.ends_with(END) {
+                there.read_buf(&mut asked).await.unwrap();
+            }
+            // Whoever has heard enough goes.
+            let _ = there.write_all(answer).await;
+            drop(there);
+        };
+        futures::join!(opening, answering).0
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_come_in_any_pieces() {
+        for size in [1, 7, 4096] {
+            assert_eq!(outcome(b"HTTP/1.0 200 OK\r\n\r\n", size).await, Ok(()));
+            assert_eq!(outcome(b"HTTP/1.1 204 Why not\r\nvia: x\r\n\r\n", size).await, Ok(()));
+            let forbidden = outcome(b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno", size).await;
+            assert!(forbidden.unwrap_err().ends_with("status 403"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_of_a_proxy_is_not_taken_for_one() {
+        for answer in [
+            "SSH-2.0-OpenSSH\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+            "HTTP/1.1 20\r\n\r\n",
+            "HTTP/1.1 2x0 OK\r\n\r\n",
+            "\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\nhello",
+        ] {
+            assert!(
+                outcome(answer.as_bytes(), 4096).await.unwrap_err().starts_with("does not answer like one"),
+                "{answer}"
+            );
+        }
+        let endless = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'x'; 2 * MAX_HEAD_BYTES]].concat();
+        assert!(outcome(&endless, 512).await.unwrap_err().starts_with("does not answer like one"));
+        assert!(outcome(b"HTTP/1.1 200 OK\r\n", 4096).await.unwrap_err().starts_with("broke the connection"));
+    }
+}

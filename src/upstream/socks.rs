@@ -137,3 +137,35 @@ fn meaning(reply: u8) -> &'static str {
         _ => "it gives no reason",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(host: &str) -> Result<Vec<u8>, Fault> {
+        connect_request(&Destination { host: host.to_owned(), port: 258 })
+    }
+
+    #[test]
+    fn names_and_addresses_are_written_as_what_they_are() {
+        assert_eq!(request("a.b").unwrap(), b"\x05\x01\x00\x03\x03a.b\x01\x02");
+        assert_eq!(request("1.2.3.4").unwrap(), b"\x05\x01\x00\x01\x01\x02\x03\x04\x01\x02");
+        let v6 = [&[5, 1, 0, IPV6][..], &[0; 15], &[1, 1, 2]].concat();
+        assert_eq!(request("[::1]").unwrap(), v6);
+        assert!(request(&"a".repeat(256)).is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_the_answer_is_read() {
+        for bound in [&b"\x01abcd"[..], b"\x04abcdefghijklmnop", b"\x03\x02ab"] {
+            let answer = [b"\x05\x00\x05\x00\x00", bound, b"\x00\x50rest"].concat();
+            let (mut here, mut there) = tokio::io::duplex(4096);
+            there.write_all(&answer).await.unwrap();
+            let proxy =
+                Proxy { protocol: crate::config::ProxyProtocol::Socks5, host: "p".into(), port: 1080, login: None };
+            let destination = Destination { host: "h".to_owned(), port: 443 };
+            open_tunnel(&mut here, &proxy, &destination).await.map_err(|fault| fault.to_string()).unwrap();
+            assert_eq!(&receive::<4>(&mut here).await.map_err(|fault| fault.to_string()).unwrap(), b"rest");
+        }
+    }
+}
