@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
 use uni_api::cli::environment::Environment;
-use uni_api::cli::{CANNOT_START, check, demo, explain, health, serve, stats};
+use uni_api::cli::{CANNOT_START, check, demo, diff, explain, health, serve, stats};
 
 /// Many LLM providers behind one OpenAI-compatible API.
 #[derive(Parser)]
@@ -30,6 +30,13 @@ enum Command {
         /// Fail on warnings, too.
         #[arg(long)]
         strict: bool,
+    },
+    /// Say what a gateway that runs with one configuration would change if it became another.
+    Diff {
+        /// The file as it was.
+        old: PathBuf,
+        /// The file as it shall be.
+        new: PathBuf,
     },
     /// Say which channels a request would be tried at, in what order, and why not at the others; sends none.
     Explain {
@@ -91,6 +98,7 @@ fn run(command: Command) -> Outcome<u8> {
         Command::Check { file, strict } => {
             printed(|out| Ok(check::run(file.as_deref(), strict, &surroundings(&working_dir)?, out)?))
         }
+        Command::Diff { old, new } => printed(|out| Ok(diff::run(&old, &new, &surroundings(&working_dir)?, out)?)),
         Command::Explain { key, model, file } => {
             let question = explain::Question { file: file.as_deref(), key: &key, model: &model };
             printed(|out| Ok(explain::run(&question, &surroundings(&working_dir)?, out)?))

@@ -1,7 +1,7 @@
 //! The workers' door to the actors that schedule.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -17,6 +17,7 @@ use super::messages::{Dispatch, ListModels, ModelsChanged, Reload, Retire, Ticke
 use super::outbox;
 use super::provider::ProviderActor;
 use super::router::Router;
+use super::standing::{Standing, Trouble};
 
 /// How often a question whose answer got lost is asked again. An answer gets lost when an actor
 /// panics over it; asking for ever would kill each of its successors.
@@ -32,6 +33,7 @@ pub struct Control {
     providers: DashMap<ChannelId, Addr<ProviderActor>>,
     discovered: DashMap<ChannelId, Vec<ModelName>>,
     health: HealthBoard,
+    standing: ArcSwap<Standing>,
     started: Instant,
 }
 
@@ -46,6 +48,7 @@ impl Control {
             providers: DashMap::new(),
             discovered: DashMap::new(),
             health: HealthBoard::new(),
+            standing: ArcSwap::from_pointee(Standing::since(SystemTime::now())),
             started: Instant::now(),
         })
     }
@@ -63,14 +66,34 @@ impl Control {
     }
 
     /// Goes on with another configuration. Channels that have not changed notice nothing, requests
-    /// under way end as they began, and turns and counts of whatever is still there go on.
-    pub fn reload(self: &Arc<Self>, config: Config) {
-        self.router().do_send(Reload(Box::new(config)));
+    /// under way end as they began, and turns and counts of whatever is still there go on. Waits until
+    /// it is in force.
+    ///
+    /// # Errors
+    ///
+    /// Only when the Router dies of it.
+    pub async fn reload(self: &Arc<Self>, config: Config) -> Result<(), Failure> {
+        self.router().send(Reload(Box::new(config))).await.map_err(|_| {
+            Failure::new(FailureKind::Internal, "the router panicked over the new configuration; please report it")
+        })
+    }
+
+    /// How the configuration stands.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.load_full()
+    }
+
+    /// Takes note of what is wrong with what should follow the configuration in force; `None`: nothing
+    /// any more.
+    pub fn note_trouble(&self, trouble: Option<Trouble>) {
+        let loaded_at = self.standing.load().loaded_at;
+        self.standing.store(Arc::new(Standing { loaded_at, trouble }));
     }
 
     /// Puts a configuration in force, and lets go of the channels that the one before had alone.
     pub(super) fn put_in_force(&self, config: Arc<Config>) {
         let before = self.config.swap(Arc::clone(&config));
+        self.standing.store(Arc::new(Standing::since(SystemTime::now())));
         for channel in before.lost_to(&config) {
             if let Some((_, provider)) = self.providers.remove(&channel.id) {
                 provider.do_send(Retire);

@@ -17,10 +17,12 @@ mod outbox;
 pub mod provider;
 pub mod router;
 mod slot;
+pub mod standing;
 pub mod stats;
 mod targets;
 
 pub use control::Control;
 pub use lease::{Lease, Outcome};
 pub use messages::{Decision, Purpose, Ticket, Verdict};
+pub use standing::{Standing, Trouble};
 pub use stats::StatsQueue;

@@ -56,6 +56,8 @@ pub enum FailureKind {
     RequestTimeout,
     /// A bug of the gateway.
     Internal,
+    /// The gateway is shutting down, and its time is over.
+    ShuttingDown,
     /// The database of the statistics cannot be read.
     StatsUnreadable,
     /// Nothing is left that could be tried.
@@ -134,6 +136,7 @@ impl FailureKind {
             Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
             Self::RequestTimeout => (408, "invalid_request_error", "request_timeout"),
             Self::Internal => (500, "server_error", "internal_error"),
+            Self::ShuttingDown => (503, "server_error", "gateway_shutting_down"),
             Self::StatsUnreadable => (503, "server_error", "statistics_unavailable"),
             Self::Unavailable => (503, "server_error", "no_channel_available"),
             Self::DeadlinePassed => (504, "upstream_error", "deadline_passed"),
@@ -179,7 +182,11 @@ impl FailureKind {
             | Self::Flagged
             | Self::Untranslatable
             | Self::MediaUnavailable => Origin::Client,
-            Self::Internal | Self::StatsUnreadable | Self::Unavailable | Self::ModerationUnavailable => Origin::Gateway,
+            Self::Internal
+            | Self::ShuttingDown
+            | Self::StatsUnreadable
+            | Self::Unavailable
+            | Self::ModerationUnavailable => Origin::Gateway,
             _ => Origin::Upstream,
         }
     }

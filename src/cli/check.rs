@@ -51,16 +51,20 @@ pub fn load(file: Option<&Path>, around: &Surroundings) -> Result<(String, Loade
 
 fn text(file: Option<&Path>, around: &Surroundings) -> Result<(String, String), String> {
     let source = find_source(file, around.working_dir, around.env).map_err(|error| error.to_string())?;
-    let label = match &source {
-        // As short as the user knows it.
-        Source::File(path) => path.strip_prefix(around.working_dir).unwrap_or(path).display().to_string(),
-        Source::Url(_) => source.to_string(),
-    };
+    let label = label(&source, around.working_dir);
     let text = match &source {
         Source::File(path) => read_file(path).map_err(|error| error.to_string())?,
         Source::Url(url) => (around.fetch)(url).map_err(|error| format!("{label}: {error}"))?,
     };
     Ok((label, text))
+}
+
+/// The name of a source in messages; of a file, as short as the user knows it.
+pub(super) fn label(source: &Source, working_dir: &Path) -> String {
+    match source {
+        Source::File(path) => path.strip_prefix(working_dir).unwrap_or(path).display().to_string(),
+        Source::Url(_) => source.to_string(),
+    }
 }
 
 fn report(label: &str, loaded: &Loaded, strict: bool, out: &mut dyn Write) -> io::Result<u8> {

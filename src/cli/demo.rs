@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::signals::Endings;
 use crate::app::{self, Settings};
 use crate::config::{Config, Secret, TimeLimits, parse};
 use crate::upstream::{InvalidTarget, Target};
@@ -54,13 +55,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
 async fn demonstrate(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
     let provider = DemoProvider::start(options.pause)?;
     let key = Secret::new(format!("sk-demo-{}", uuid::Uuid::new_v4().simple()));
-    let settings = Settings {
-        listen: vec![free_address(options.port)],
-        database: None,
-        workers: Some(2),
-        // A demonstration that ends by itself leaves Ctrl-C to the system.
-        signals: !options.once,
-    };
+    let settings = Settings { listen: vec![free_address(options.port)], database: None, workers: Some(2) };
     let gateway = app::start(configuration(provider.address, &key)?, settings)?;
     let address = gateway.addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let chat = format!("http://{address}/v1/chat/completions");
@@ -73,9 +68,10 @@ async fn demonstrate(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
         let headers = format!("-H 'Authorization: Bearer {}' -H 'Content-Type: application/json'", key.expose());
         writeln!(out, "\nNow you, until Ctrl-C:\n\ncurl -N {chat} {headers} -d '{body}'")?;
         out.flush()?;
-        gateway.finished().await?;
+        Endings::listen()?.next().await;
+        gateway.drain(Duration::ZERO).await;
     } else {
-        gateway.stop(false).await?;
+        gateway.stop().await;
     }
     provider.stop().await;
     Ok(if is_whole { 0 } else { 1 })

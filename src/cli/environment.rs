@@ -15,6 +15,10 @@ pub struct Environment {
     pub patience: Duration,
     /// `DATABASE_URL`; `None` with `DISABLE_DATABASE=true`.
     pub database: Option<PathBuf>,
+    /// `SHUTDOWN_TIMEOUT`: how long answers may take to end when the process is to end.
+    pub shutdown_timeout: Duration,
+    /// `CONFIG_REFRESH`: how often an address is asked for another configuration; `None` with `0`.
+    pub config_refresh: Option<Duration>,
 }
 
 /// A variable that cannot be used.
@@ -27,7 +31,9 @@ pub struct InvalidVariable {
 
 const DEFAULT_PORT: u16 = 8000;
 const DEFAULT_HOST: &str = "0.0.0.0";
-const DEFAULT_TIMEOUT_SECONDS: f64 = 100.0;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(100);
+const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_CONFIG_REFRESH: Duration = Duration::from_secs(60);
 /// Points in time that far ahead can still be told; with any number of seconds they could not.
 const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 const DEFAULT_DATABASE: &str = "data/stats.db";
@@ -52,7 +58,14 @@ impl Environment {
             name: "HOST",
             expected: "an address of this machine, such as 0.0.0.0 or 127.0.0.1",
         })?;
-        Ok(Self { listen: listen.collect(), patience: patience(get("TIMEOUT"))?, database: database(&get) })
+        let refresh = seconds_or_none("CONFIG_REFRESH", get("CONFIG_REFRESH"), DEFAULT_CONFIG_REFRESH)?;
+        Ok(Self {
+            listen: listen.collect(),
+            patience: patience(get("TIMEOUT"))?,
+            database: database(&get),
+            shutdown_timeout: seconds_or_none("SHUTDOWN_TIMEOUT", get("SHUTDOWN_TIMEOUT"), DEFAULT_SHUTDOWN_TIMEOUT)?,
+            config_refresh: Some(refresh).filter(|refresh| !refresh.is_zero()),
+        })
     }
 
     /// Reads the variables of the database alone.
@@ -73,11 +86,22 @@ impl Environment {
 /// `TIMEOUT` in seconds, fractions allowed.
 fn patience(timeout: Option<String>) -> Result<Duration, InvalidVariable> {
     let invalid = InvalidVariable { name: "TIMEOUT", expected: "a number of seconds, more than 0 and up to a year" };
-    let Some(timeout) = timeout else { return Ok(Duration::from_secs_f64(DEFAULT_TIMEOUT_SECONDS)) };
-    match timeout.trim().parse().map(Duration::try_from_secs_f64) {
-        Ok(Ok(patience)) if !patience.is_zero() && patience <= MAX_TIMEOUT => Ok(patience),
+    match timeout.map_or(Some(DEFAULT_TIMEOUT), |timeout| seconds(&timeout)) {
+        Some(patience) if !patience.is_zero() => Ok(patience),
         _ => Err(invalid),
     }
+}
+
+/// A number of seconds for which none is good as well.
+fn seconds_or_none(name: &'static str, value: Option<String>, default: Duration) -> Result<Duration, InvalidVariable> {
+    value
+        .map_or(Some(default), |value| seconds(&value))
+        .ok_or(InvalidVariable { name, expected: "a number of seconds, from 0 up to a year" })
+}
+
+fn seconds(value: &str) -> Option<Duration> {
+    let seconds = Duration::try_from_secs_f64(value.trim().parse().ok()?).ok()?;
+    Some(seconds).filter(|seconds| *seconds <= MAX_TIMEOUT)
 }
 
 /// The file that the diesel CLI finds under the same variable.
@@ -106,6 +130,8 @@ mod tests {
             listen: vec!["0.0.0.0:8000".parse().unwrap()],
             patience: Duration::from_secs(100),
             database: Some("data/stats.db".into()),
+            shutdown_timeout: Duration::from_secs(30),
+            config_refresh: Some(Duration::from_secs(60)),
         };
         assert_eq!(read(&[]).unwrap(), expected);
         assert_eq!(read(&[("PORT", ""), ("TIMEOUT", " ")]).unwrap(), expected);
@@ -119,6 +145,16 @@ mod tests {
         assert_eq!(read.listen, ["127.0.0.1:81".parse().unwrap()]);
         assert_eq!(read.patience, Duration::from_millis(2500));
         assert_eq!(read.database, Some("x.db".into()));
+    }
+
+    #[test]
+    fn no_time_at_all_is_a_time_to_end_and_none_to_refresh() {
+        let none = read(&[("SHUTDOWN_TIMEOUT", "0"), ("CONFIG_REFRESH", "0")]).unwrap();
+        assert_eq!((none.shutdown_timeout, none.config_refresh), (Duration::ZERO, None));
+        for name in ["SHUTDOWN_TIMEOUT", "CONFIG_REFRESH"] {
+            let wrong = read(&[(name, "soon")]).unwrap_err();
+            assert!(wrong.starts_with(name), "{wrong}");
+        }
     }
 
     #[test]

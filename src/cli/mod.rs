@@ -1,11 +1,14 @@
-//! The subcommands: `serve` (the default), `check`, `explain`, `demo`, `health` and `stats`.
+//! The subcommands: `serve` (the default), `check`, `diff`, `explain`, `demo`, `health` and `stats`.
 
 pub mod check;
 pub mod demo;
+pub mod diff;
 pub mod environment;
 pub mod explain;
 pub mod health;
+mod reload;
 pub mod serve;
+pub mod signals;
 pub mod stats;
 
 /// Exit code of what cannot start: a configuration or an environment that is wrong.

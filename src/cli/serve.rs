@@ -1,56 +1,85 @@
-//! `uni-api`: serves until a signal ends it.
+//! `uni-api serve`: serves until a signal ends it.
 
 use std::path::Path;
 
 use url::Url;
 
 use crate::app::{self, Settings};
-use crate::config::{Config, Loaded, Severity};
+use crate::config::Config;
 use crate::upstream::{fetch_text, install_crypto};
 
 use super::CANNOT_START;
-use super::check::{self, Surroundings};
 use super::environment::Environment;
+use super::reload::Reloading;
+use super::signals::{Endings, Hangups};
+
+/// It served, and ended in good order.
+pub const SERVED: u8 = 0;
+/// It could not listen, or broke.
+pub const BROKEN: u8 = 1;
 
 /// Serves with the configuration that `file` or the environment names. Returns the exit code.
 pub fn run(file: Option<&Path>, working_dir: &Path, environment: Environment) -> u8 {
-    let config = match load(file, working_dir, &environment) {
-        Ok(config) => config,
-        Err(why) => {
-            log::error!("{why}");
-            return CANNOT_START;
+    actix_web::rt::System::new().block_on(async {
+        // Before anything that takes time.
+        let (mut endings, hangups) = match (Endings::listen(), Hangups::listen()) {
+            (Ok(endings), Ok(hangups)) => (endings, hangups),
+            (Err(error), _) | (_, Err(error)) => {
+                log::error!("signals cannot be listened for: {error}");
+                return BROKEN;
+            }
+        };
+        let opened = tokio::select! {
+            opened = Reloading::open(file, working_dir, &environment) => opened,
+            signal = endings.next() => return signal.exit_code(),
+        };
+        match opened {
+            Ok((reloading, config)) => serve(config, reloading, environment, endings, hangups).await,
+            Err(why) => {
+                log::error!("{why}");
+                CANNOT_START
+            }
         }
-    };
-    match actix_web::rt::System::new().block_on(serve(config, environment)) {
-        Ok(()) => 0,
+    })
+}
+
+async fn serve(
+    config: Config,
+    reloading: Reloading,
+    environment: Environment,
+    mut endings: Endings,
+    hangups: Hangups,
+) -> u8 {
+    let channels = config.channels.len();
+    let settings = Settings { listen: environment.listen, database: environment.database, workers: None };
+    let mut running = match app::start(config, settings) {
+        Ok(running) => running,
         Err(error) => {
             log::error!("cannot serve: {error}; is another program listening there?");
-            1
+            return BROKEN;
         }
-    }
-}
-
-fn load(file: Option<&Path>, working_dir: &Path, environment: &Environment) -> Result<Config, String> {
-    let around = Surroundings { working_dir, env: &variable, fetch: &fetch, patience: environment.patience };
-    let (label, Loaded { config, diagnostics, .. }) = check::load(file, &around)?;
-    for diagnostic in diagnostics {
-        match diagnostic.severity {
-            Severity::Error => log::error!("{diagnostic}"),
-            Severity::Warning => log::warn!("{diagnostic}"),
-        }
-    }
-    config.ok_or_else(|| format!("{label} cannot be used; `uni-api check` shows it together with its table"))
-}
-
-async fn serve(config: Config, environment: Environment) -> std::io::Result<()> {
-    let channels = config.channels.len();
-    let settings =
-        Settings { listen: environment.listen, database: environment.database, workers: None, signals: true };
-    let running = app::start(config, settings)?;
+    };
     for address in &running.addresses {
         log::info!("uni-api {} listens on http://{address}, channels: {channels}", env!("CARGO_PKG_VERSION"));
     }
-    running.finished().await
+    let reloading = actix_web::rt::spawn(reloading.run(running.control.clone(), hangups));
+    let signal = tokio::select! {
+        signal = endings.next() => signal,
+        error = running.broken() => {
+            log::error!("cannot serve: {error}");
+            return BROKEN;
+        }
+    };
+    reloading.abort();
+    let limit = environment.shutdown_timeout;
+    log::info!("{}: answers may take {limit:?} to end; a second signal ends them at once", signal.name());
+    tokio::select! {
+        () = running.drain(limit) => SERVED,
+        second = endings.next() => {
+            log::warn!("{}: ended at once", second.name());
+            second.exit_code()
+        }
+    }
 }
 
 /// An environment variable; one that is not text counts as unset.

@@ -51,7 +51,7 @@ pub use resolved::{
 };
 pub use secret::{Fingerprint, Secret};
 pub use service_account::{ServiceAccount, SigningKey};
-pub use source::{Source, SourceError, find_source, read_file};
+pub use source::{Source, SourceError, find_source, read_file, without_credentials};
 pub use stats::StatsSettings;
 pub use suggest::{did_you_mean, shown};
 pub use table::{aligned, rule_name, table};

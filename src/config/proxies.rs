@@ -30,6 +30,11 @@ impl Default for TrustedProxies {
 }
 
 impl TrustedProxies {
+    /// All of them.
+    pub fn networks(&self) -> &[IpNet] {
+        &self.0
+    }
+
     /// Whether this address is one of them.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -47,9 +47,9 @@ pub struct Config {
     /// `stats`: what the statistics keep.
     pub stats: StatsSettings,
     /// The id of the next channel that none of its predecessors had.
-    pub(super) next_channel: usize,
+    pub(crate) next_channel: usize,
     /// The same for client keys.
-    pub(super) next_client: usize,
+    pub(crate) next_client: usize,
 }
 
 impl Config {

@@ -164,6 +164,13 @@ impl Account {
         self.failed(failure);
     }
 
+    /// The answer had begun and ends before it is whole, for which the last attempt is not to blame.
+    pub fn cut_short(&mut self) {
+        if let Some(row) = &mut self.row {
+            row.success = Some(false);
+        }
+    }
+
     /// The last attempt failed. One that had nothing to send was none.
     pub fn failed(&mut self, failure: &Failure) {
         if failure.kind.is_unsent() {

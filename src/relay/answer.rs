@@ -13,6 +13,7 @@ use crate::routing::Quota;
 use super::account::Account;
 use super::attempt::{Begun, attempt};
 use super::byte_stream::ByteStream;
+use super::drain::{Drain, Over, shutting_down};
 use super::exchange::Asked;
 use super::journey::Journey;
 use super::stream::EventStream;
@@ -23,6 +24,8 @@ pub struct Relay {
     pub control: Arc<Control>,
     /// Where accounts go.
     pub stats: StatsQueue,
+    /// Whether there is time for answers.
+    pub drain: Drain,
 }
 
 /// What the client gets.
@@ -70,12 +73,17 @@ impl Relay {
         let mut ticket = Ticket::new(Arc::clone(&client), Arc::clone(asked.request.model()), purpose);
         ticket.prompt_tokens = asked.prompt_tokens;
         let mut journey = Journey::new(&self.control, ticket, self.control.now());
-        let answer = self.first_answer(&client, &asked, &mut journey, &mut account).await;
+        let mut over = self.drain.over();
+        let answer = tokio::select! {
+            biased;
+            answer = self.first_answer(&client, &asked, &mut journey, &mut account) => answer,
+            () = &mut over => Err(shutting_down()),
+        };
         if let Err(failure) = &answer {
             account.refused(failure);
         }
         let trail = client.is_admin.then(|| account.trail());
-        let answer = answer.map(|(begun, lease)| deliver(begun, lease, account));
+        let answer = answer.map(|(begun, lease)| deliver(begun, lease, account, over));
         Reply { answer, quota: journey.quota(), trail }
     }
 
@@ -97,7 +105,7 @@ impl Relay {
     }
 }
 
-fn deliver(begun: Begun, lease: Lease, mut account: Account) -> Answer {
+fn deliver(begun: Begun, lease: Lease, mut account: Account, over: Over) -> Answer {
     account.first_event();
     match begun {
         Begun::Whole { body, content_type, usage } => {
@@ -108,11 +116,11 @@ fn deliver(begun: Begun, lease: Lease, mut account: Account) -> Answer {
         }
         Begun::Bytes { first, content_type, length, body } => {
             lease.begun();
-            Answer::Bytes { content_type, body: Box::new(ByteStream::new(first, length, body, lease, account)) }
+            Answer::Bytes { content_type, body: Box::new(ByteStream::new(first, length, body, lease, account, over)) }
         }
         Begun::Stream { first, chat, body } => {
             lease.begun();
-            Answer::Events(Box::new(EventStream::new(first, *chat, body, lease, account)))
+            Answer::Events(Box::new(EventStream::new(first, *chat, body, lease, account, over)))
         }
     }
 }

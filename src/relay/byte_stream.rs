@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
+use futures::FutureExt;
 
 use crate::actors::{Lease, Outcome};
 use crate::canon::Failure;
@@ -13,6 +14,7 @@ use crate::upstream::Body;
 
 use super::account::Account;
 use super::attempt::attributed;
+use super::drain::Over;
 
 /// The body of an answer that is passed on as it comes. Dropping it closes the upstream connection
 /// at once and gives the lease back.
@@ -25,6 +27,7 @@ pub struct ByteStream {
     body: Body,
     lease: Option<Lease>,
     account: Account,
+    over: Over,
     cut: Cut,
 }
 
@@ -37,8 +40,15 @@ enum Cut {
 }
 
 impl ByteStream {
-    pub(super) fn new(first: Bytes, length: Option<u64>, body: Body, lease: Lease, account: Account) -> Self {
-        Self { first, length, body, lease: Some(lease), account, cut: Cut::Not }
+    pub(super) fn new(
+        first: Bytes,
+        length: Option<u64>,
+        body: Body,
+        lease: Lease,
+        account: Account,
+        over: Over,
+    ) -> Self {
+        Self { first, length, body, lease: Some(lease), account, over, cut: Cut::Not }
     }
 
     fn complete(&mut self) {
@@ -54,8 +64,25 @@ impl ByteStream {
             let failure = attributed(failure, &lease);
             lease.failed(&failure);
         }
-        io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream's answer ended before it was whole")
+        cut()
     }
+
+    /// There is no time for the rest. The channel is not to blame.
+    fn cut_short(&mut self) -> io::Error {
+        self.account.cut_short();
+        self.lease = None;
+        cut()
+    }
+
+    /// The server writes out what it has while it waits; with the error it would throw it away.
+    fn cut_after_flush(&mut self, error: io::Error, context: &Context<'_>) {
+        self.cut = Cut::Flushing(error);
+        context.waker().wake_by_ref();
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the answer ended before it was whole")
 }
 
 impl MessageBody for ByteStream {
@@ -75,11 +102,15 @@ impl MessageBody for ByteStream {
             Cut::Flushing(error) => return Poll::Ready(Some(Err(error))),
             Cut::Done => return Poll::Ready(None),
         }
+        if stream.over.poll_unpin(context).is_ready() {
+            let error = stream.cut_short();
+            stream.cut_after_flush(error, context);
+            return Poll::Pending;
+        }
         match stream.body.poll_piece(context) {
             Poll::Ready(Some(Err(failure))) => {
-                stream.cut = Cut::Flushing(stream.fail(failure));
-                // The server writes out what it has while it waits; with the error it would throw it away.
-                context.waker().wake_by_ref();
+                let error = stream.fail(failure);
+                stream.cut_after_flush(error, context);
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(Ok(piece))),

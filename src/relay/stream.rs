@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use tokio::time::timeout;
 
 use crate::actors::{Lease, Outcome};
@@ -16,6 +17,7 @@ use crate::upstream::Body;
 
 use super::account::Account;
 use super::attempt::attributed;
+use super::drain::{Over, shutting_down};
 
 /// How long the end of an upstream's stream is waited for behind its `[DONE]`, so that its
 /// connection can be used again. The client does not wait with us.
@@ -30,11 +32,19 @@ pub struct EventStream {
     body: Option<Body>,
     lease: Option<Lease>,
     account: Account,
+    over: Over,
 }
 
 impl EventStream {
-    pub(super) fn new(first: Bytes, chat: AnswerStream, body: Option<Body>, lease: Lease, account: Account) -> Self {
-        let mut stream = Self { first, chat, body, lease: Some(lease), account };
+    pub(super) fn new(
+        first: Bytes,
+        chat: AnswerStream,
+        body: Option<Body>,
+        lease: Lease,
+        account: Account,
+        over: Over,
+    ) -> Self {
+        let mut stream = Self { first, chat, body, lease: Some(lease), account, over };
         if stream.body.is_none() {
             stream.complete();
         }
@@ -61,8 +71,17 @@ impl EventStream {
             lease.failed(&failure);
         }
         let mut last = BytesMut::from(bytes);
-        last.extend_from_slice(&sse::write(&openai_chat::write_error(&failure)));
+        last.extend_from_slice(&error_event(&failure));
         last.freeze()
+    }
+
+    /// There is no time for the rest: says so in band. The channel is not to blame.
+    fn cut_short(&mut self) -> Bytes {
+        self.body = None;
+        self.account.used(self.chat.usage());
+        self.account.cut_short();
+        self.lease = None;
+        error_event(&shutting_down())
     }
 
     fn take_in(&mut self, Passed { bytes, failure }: Passed) -> Bytes {
@@ -71,6 +90,11 @@ impl EventStream {
             _ => bytes,
         }
     }
+}
+
+/// No `[DONE]` follows it.
+fn error_event(failure: &Failure) -> Bytes {
+    sse::write(&openai_chat::write_error(failure))
 }
 
 impl MessageBody for EventStream {
@@ -87,6 +111,9 @@ impl MessageBody for EventStream {
             return Poll::Ready(Some(Ok(std::mem::take(&mut stream.first))));
         }
         while let Some(body) = &mut stream.body {
+            if !stream.chat.is_done() && stream.over.poll_unpin(context).is_ready() {
+                return Poll::Ready(Some(Ok(stream.cut_short())));
+            }
             let bytes = match body.poll_piece(context) {
                 Poll::Pending if stream.chat.is_done() => {
                     if let Some(body) = stream.body.take() {

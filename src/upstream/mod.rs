@@ -1,7 +1,7 @@
 //! The only room that sees awc, rustls or sockets.
 //!
 //! A [`Target`] is an endpoint with the headers of one key, prepared once. [`send`] makes one
-//! attempt at it; [`list_models`] and [`fetch_text`] ask for small documents, [`fetch_token`] for the
+//! attempt at it; [`list_models`], [`fetch_text`] and [`fetch_changed`] ask for small documents, [`fetch_token`] for the
 //! access token of an account, [`fetch_media`] for what a client names by its address. Everything
 //! that goes wrong comes back as a [`Failure`](crate::canon::Failure).
 
@@ -24,7 +24,7 @@ mod vertex;
 pub use attempt::{Answer, Outgoing, send};
 pub use body::Body;
 pub use client::install_crypto;
-pub use document::{fetch_text, list_models};
+pub use document::{Document, Validators, fetch_changed, fetch_text, list_models};
 pub use google::{Token, fetch_token};
 pub use media::{Media, fetch_media};
 pub use route::{Endpoint, address_names_model};

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Who may name a crate or a path; a folder stands for all that is in it.
-const ONLY_IN: [(&str, &[&str]); 12] = [
+const ONLY_IN: [(&str, &[&str]); 13] = [
     ("awc", &["upstream"]),
     ("rustls", &["upstream"]),
     ("actix_tls", &["upstream"]),
@@ -29,6 +29,7 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("actix", &["actors", "app.rs"]),
     ("dashmap", &["actors"]),
     ("tokio", &["actors", "upstream", "relay", "app.rs", "cli", "main.rs"]),
+    ("notify", &["cli/reload/watch.rs"]),
     ("actix_web", &["http", "relay", "upstream/attempt.rs", "app.rs", "cli", "main.rs"]),
     ("std::net", &["http", "relay", "upstream", "config/proxies.rs", "app.rs", "cli", "main.rs"]),
     ("uuid", &["http", "cli"]),

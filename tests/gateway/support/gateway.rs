@@ -157,7 +157,6 @@ impl Setup {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             database: self.database.as_ref().map(|folder| folder.path().join("stats.db")),
             workers: Some(self.workers),
-            signals: false,
         };
         let running = app::start(config, settings).expect("a free port");
         Gateway {
@@ -237,9 +236,7 @@ impl Gateway {
 
     /// Goes on with another configuration, and waits until it is in force.
     pub async fn reload(&self, setup: Setup) {
-        let before = self.control.config();
-        self.control.reload(config_of(&setup.yaml(), setup.patience));
-        eventually("the new configuration", async || !Arc::ptr_eq(&before, &self.control.config())).await;
+        self.control.reload(config_of(&setup.yaml(), setup.patience)).await.expect("a Router that lives");
     }
 
     /// How the channel at this position of the configuration is doing.
@@ -262,15 +259,7 @@ impl Gateway {
 
     /// What a query finds in the statistics when everything that was reported is there: its column `line`.
     pub async fn query(&self, sql: &str) -> Vec<String> {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Text)]
-            line: String,
-        }
-        let path = self.database().await;
-        let mut connection = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("a database");
-        let rows: Vec<Row> = diesel::sql_query(sql).load(&mut connection).expect("a query that fits the tables");
-        rows.into_iter().map(|row| row.line).collect()
+        query(&self.database().await, sql)
     }
 
     /// Waits until every lease has been given back.
@@ -306,7 +295,7 @@ impl Gateway {
         self.all_settled().await;
         self.stats.flush().await;
         if let Some(running) = self.running.take() {
-            within_patience("the server to stop", running.stop(false)).await.expect("a server that served well");
+            within_patience("the server to stop", running.stop()).await;
         }
     }
 }
@@ -325,4 +314,16 @@ pub async fn eventually(awaited: &str, mut reached: impl AsyncFnMut() -> bool) {
         // Longer than a yield, so that the other threads of a small machine have their turn.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// What a query finds in this file with statistics: its column `line`.
+pub fn query(path: &Path, sql: &str) -> Vec<String> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        line: String,
+    }
+    let mut connection = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("a database");
+    let rows: Vec<Row> = diesel::sql_query(sql).load(&mut connection).expect("a query that fits the tables");
+    rows.into_iter().map(|row| row.line).collect()
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use client::{Answer, Client, Connection, OpenStream, Request};
 pub use fake_proxy::{FakeProxy, Manner};
 pub use fake_upstream::{FakeUpstream, Received, refusing_address};
-pub use gateway::{CHAT, Gateway, KEY, Setup, channel, channel_at, hello, hello_streamed, upstream_key, with};
+pub use gateway::{CHAT, Gateway, KEY, Setup, channel, channel_at, hello, hello_streamed, query, upstream_key, with};
 pub use program::Program;
 pub use reply::Reply;
 pub use tls::{Authority, TlsFront};

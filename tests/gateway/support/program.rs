@@ -54,6 +54,11 @@ impl Program {
         within_patience(text, line).await
     }
 
+    /// How many lines that contain `text` were read on the way to others and not given.
+    pub fn unheard(&self, text: &str) -> usize {
+        self.unheard.iter().filter(|line| line.contains(text)).count()
+    }
+
     pub async fn client(&mut self) -> Client {
         let line = self.says("listens on http://").await;
         let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap();
@@ -65,8 +70,20 @@ impl Program {
     }
 
     pub async fn terminate(&mut self) -> ExitStatus {
-        assert!(Command::new("kill").args(["-TERM", &self.pid()]).status().await.unwrap().success());
+        self.signal("TERM").await;
         self.ends().await
+    }
+
+    /// Sends it the signal of this name.
+    pub async fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.pid()]).status().await.unwrap().success());
+    }
+
+    /// The memory that it has resident, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the /proc of Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
     /// Ends it at once, with no time for anything.
