@@ -89,8 +89,10 @@ fn patch(mut fields: Map<String, Value>, place: &KeyPath, report: &mut Report) -
     // Not `remove`, which would change the order of the others.
     let remove = fields.shift_remove(REMOVE).map(|names| names_to_remove(&names, &place.key(REMOVE), report));
     let remove = remove.unwrap_or_default();
-    for name in fields.keys().chain(&remove).filter(|name| RESERVED.contains(&name.as_str())) {
-        let instead = match name.as_str() {
+    // There are servers that do not mind the case.
+    let is_reserved = |name: &&String| RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
+    for name in fields.keys().chain(&remove).filter(is_reserved) {
+        let instead = match name.to_ascii_lowercase().as_str() {
             "model" => "; to rename a model, list it as `upstream name: alias`",
             _ => "",
         };
@@ -164,7 +166,7 @@ mod tests {
     fn what_the_gateway_goes_by_cannot_be_changed() {
         for value in [
             json!({"model": "dear"}),
-            json!({"stream": true}),
+            json!({"Stream": true}),
             json!({"messages": []}),
             json!({"contents": []}),
             json!({"__remove__": "stream"}),

@@ -39,6 +39,7 @@ pub(super) struct Preferences {
 /// What holds for channels that do not say it themselves.
 pub(super) struct ForChannels {
     pub model_timeout: ByModel<Duration>,
+    pub keepalive_interval: ByModel<Duration>,
     pub cooldown: Duration,
     pub breaker: Option<Breaker>,
     pub proxy: Setting<Proxy>,
@@ -77,6 +78,9 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, unset: &[Unset], report: &
         for_channels: ForChannels {
             model_timeout: or_default(report, |report| {
                 raw.model_timeout.take("model_timeout", place, report).unwrap_or_default().map(|time| time.0)
+            }),
+            keepalive_interval: or_else("no comments are sent", report, |report| {
+                raw.keepalive_interval.take("keepalive_interval", place, report).unwrap_or_default().map(|time| time.0)
             }),
             cooldown: or_default(report, |report| {
                 raw.cooldown_period.take("cooldown_period", place, report).map_or(Duration::ZERO, |time| time.0)

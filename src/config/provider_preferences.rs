@@ -25,6 +25,7 @@ use super::typed::{Flag, Text, Typed};
 pub(super) struct Preferences {
     pub stream_usage: bool,
     pub model_timeouts: [ByModel<Duration>; 2],
+    pub keepalive_intervals: [ByModel<Duration>; 2],
     pub key_schedule: KeySchedule,
     pub key_limit: ByModel<RateLimit>,
     pub rests: Rests,
@@ -65,9 +66,11 @@ pub(super) fn resolve(
         report.warning(&place.key("http2"), message);
     }
     let model_timeout = raw.model_timeout.take("model_timeout", place, report).unwrap_or_default();
+    let keepalive_interval = raw.keepalive_interval.take("keepalive_interval", place, report).unwrap_or_default();
     Preferences {
         stream_usage: raw.stream_usage.take("stream_usage", place, report).is_none_or(|flag| flag.0),
         model_timeouts: [model_timeout.map(|time| time.0), all.model_timeout.clone()],
+        keepalive_intervals: [keepalive_interval.map(|time| time.0), all.keepalive_interval.clone()],
         key_schedule: key_schedule(raw.api_key_schedule_algorithm, place, report),
         key_limit: raw.api_key_rate_limit.take("api_key_rate_limit", place, report).unwrap_or_default(),
         rests,

@@ -86,6 +86,7 @@ pub(super) fn resolve(
             stream_usage: preferences.stream_usage,
             limits: around.limits,
             model_timeouts: preferences.model_timeouts,
+            keepalive_intervals: preferences.keepalive_intervals,
             key_schedule: preferences.key_schedule,
             key_limit: preferences.key_limit,
             rests: preferences.rests,

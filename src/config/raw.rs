@@ -57,6 +57,8 @@ pub struct RawPreferences {
     pub trusted_proxies: Typed<Texts>,
     /// `TIMEOUT` of some models.
     pub model_timeout: Typed<ByModel<PositiveSeconds>>,
+    /// A stream that says nothing for so long, in seconds, gets a comment; one value, or by model.
+    pub keepalive_interval: Typed<ByModel<PositiveSeconds>>,
     /// How long a channel rests for a model that failed.
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
@@ -152,6 +154,8 @@ pub struct RawProviderPreferences {
     pub api_key_quota_cooldown_period: Typed<Seconds>,
     /// `TIMEOUT` of some models here.
     pub model_timeout: Typed<ByModel<PositiveSeconds>>,
+    /// A stream that says nothing for so long, in seconds, gets a comment; one value, or by model.
+    pub keepalive_interval: Typed<ByModel<PositiveSeconds>>,
     /// How long it rests for a model that failed.
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
@@ -262,6 +266,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "moderation_on_error",
         "trusted_proxies",
         "model_timeout",
+        "keepalive_interval",
         "cooldown_period",
         "breaker",
         "stats",
@@ -269,7 +274,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "ca_file",
         "headers",
     ],
-    without_effect: &["timeout_policy", "keepalive_interval", "error_triggers", "model_price"],
+    without_effect: &["timeout_policy", "error_triggers", "model_price"],
     synonyms: &[
         ("max_body_size", "max_request_body_bytes"),
         ("max_file_size", "max_upload_bytes"),
@@ -284,9 +289,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         ("circuit_breaker", "breaker"),
         ("statistics", "stats"),
         ("database", "stats"),
-        ("proxies", "proxy"),
         ("http_proxy", "proxy"),
-        ("https_proxy", "proxy"),
         ("ca", "ca_file"),
         ("ca_cert", "ca_file"),
         ("header", "headers"),
@@ -377,6 +380,7 @@ pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
         "api_key_rate_limit_cooldown_period",
         "api_key_quota_cooldown_period",
         "model_timeout",
+        "keepalive_interval",
         "cooldown_period",
         "breaker",
         "proxy",
@@ -387,7 +391,6 @@ pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
     ],
     without_effect: &[
         "timeout_policy",
-        "keepalive_interval",
         "passthrough_request_headers",
         "exclude_endpoints",
         "max_request_body_bytes",
@@ -407,9 +410,7 @@ pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
         ("circuit_breaker", "breaker"),
         ("timeout", "model_timeout"),
         ("header", "headers"),
-        ("proxies", "proxy"),
         ("http_proxy", "proxy"),
-        ("https_proxy", "proxy"),
         ("ca", "ca_file"),
         ("ca_cert", "ca_file"),
         ("overrides", "post_body_parameter_overrides"),

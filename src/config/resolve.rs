@@ -73,6 +73,8 @@ pub(super) fn resolve(
     let of_clients = client_keys.iter().map(|client| &client.rate_limit);
     let limits = of_channels.chain(of_clients).chain([&preferences.rate_limit]);
     let measures_prompts = limits.flat_map(ByModel::values).any(|limit| limit.tokens_per_request.is_some());
+    let intervals = channels.iter().flat_map(|channel| &channel.keepalive_intervals);
+    let keeps_alive = intervals.flat_map(ByModel::values).next().is_some();
     (!channels.is_empty() && !client_keys.is_empty()).then(|| Config {
         next_channel: channels.len(),
         next_client: client_keys.iter().count(),
@@ -84,6 +86,7 @@ pub(super) fn resolve(
         rate_limit: preferences.rate_limit,
         deadline: preferences.deadline,
         measures_prompts,
+        keeps_alive,
         passes_unmoderated: preferences.passes_unmoderated,
         stats: preferences.stats,
         trusted_proxies: preferences.trusted_proxies,

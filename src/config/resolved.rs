@@ -40,6 +40,8 @@ pub struct Config {
     pub deadline: Option<Duration>,
     /// Whether any limit is one of tokens, so that prompts have to be measured.
     pub measures_prompts: bool,
+    /// Whether any stream may have to be kept alive.
+    pub keeps_alive: bool,
     /// `trusted_proxies`: whose word is taken for where a request comes from.
     pub trusted_proxies: TrustedProxies,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
@@ -108,6 +110,8 @@ pub struct Channel {
     pub limits: TimeLimits,
     /// `model_timeout` of the provider, then the one at the top.
     pub model_timeouts: [ByModel<Duration>; 2],
+    /// `keepalive_interval` of the provider, then the one at the top.
+    pub keepalive_intervals: [ByModel<Duration>; 2],
     /// `api_key_schedule_algorithm`: which key is next.
     pub key_schedule: KeySchedule,
     /// `api_key_rate_limit`: of each key, for each model at the upstream.
@@ -141,6 +145,7 @@ impl Channel {
             stream_usage,
             limits,
             model_timeouts,
+            keepalive_intervals,
             key_schedule,
             key_limit,
             rests,
@@ -161,9 +166,10 @@ impl Channel {
                 &other.stream_usage,
                 &other.limits,
             )
-            && (model_timeouts, key_schedule, key_limit, rests, breaker, vertex)
+            && (model_timeouts, keepalive_intervals, key_schedule, key_limit, rests, breaker, vertex)
                 == (
                     &other.model_timeouts,
+                    &other.keepalive_intervals,
                     &other.key_schedule,
                     &other.key_limit,
                     &other.rests,
@@ -175,8 +181,12 @@ impl Channel {
 
     /// The time limits of an attempt at a model: of this alias, by this name at the upstream.
     pub fn limits_for(&self, alias: &str, upstream_model: &str) -> TimeLimits {
-        let patience = self.model_timeouts.iter().find_map(|timeouts| timeouts.find(&[alias, upstream_model]));
-        patience.map_or(self.limits, |(_, patience)| TimeLimits::with_patience(*patience))
+        let names = [alias, upstream_model];
+        let set = |by_model: &[ByModel<Duration>]| {
+            by_model.iter().find_map(|times| times.find(&names)).map(|(_, time)| *time)
+        };
+        let limits = set(&self.model_timeouts).map_or(self.limits, TimeLimits::with_patience);
+        TimeLimits { keepalive: set(&self.keepalive_intervals), ..limits }
     }
 }
 
@@ -314,6 +324,8 @@ pub struct TimeLimits {
     pub idle: Duration,
     /// The whole answer, when not streaming. Streams have no such limit.
     pub total: Duration,
+    /// So long a stream may say nothing to its client before it gets a comment, if it ever does.
+    pub keepalive: Option<Duration>,
 }
 
 impl TimeLimits {
@@ -325,6 +337,7 @@ impl TimeLimits {
             first_event: patience,
             idle: patience,
             total: patience.saturating_mul(10).max(Duration::from_secs(600)),
+            keepalive: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{ClientKey, Config};
 use crate::dialect::call::Call;
 use crate::dialect::form::Form;
 use crate::dialect::passthrough::ChatRequest;
-use crate::relay::{Account, Asked, Fetched, Request};
+use crate::relay::{Account, Asked, Fetched, Interval, KeptAlive, Request};
 
 use super::client_ip::client_ip;
 use super::edge::new_request_id;
@@ -30,6 +30,11 @@ pub async fn ask(
     let client_ip = client_ip(&request, &gateway.config().trusted_proxies);
     let mut account = Account::open(stats, Arc::clone(&request_id), operation.row().endpoint, client_ip);
     let reply = match read(operation, &request, payload, &gateway, &mut account).await {
+        Ok((client, asked)) if gateway.config().keeps_alive && asked.request.has_events() => {
+            let (gateway, interval) = (gateway.clone(), asked.keepalive.clone());
+            let answer = async move { gateway.relay.answer(client, asked, account).await };
+            KeptAlive::reply(Box::pin(answer), interval).await
+        }
         Ok((client, asked)) => gateway.relay.answer(client, asked, account).await,
         Err(failure) => {
             account.refused(&failure);
@@ -59,6 +64,7 @@ async fn read(
         request: asked,
         anthropic_beta: features_in_beta(request.headers()),
         request_id: Arc::clone(account.request_id()),
+        keepalive: Interval::default(),
         media_fetch: config.media_fetch,
         fetched: Fetched::default(),
     };

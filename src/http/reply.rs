@@ -17,12 +17,8 @@ pub fn response(reply: Reply, request_id: &str) -> HttpResponse {
     let mut response = match reply.answer {
         Ok(Answer::Whole { content_type, body }) => answered(content_type, BoxBody::new(body)),
         Ok(Answer::Bytes { content_type, body }) => unbuffered(answered(content_type, BoxBody::new(body))),
-        Ok(Answer::Events(events)) => {
-            let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
-            let mut response = answered(content_type, BoxBody::new(events));
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            unbuffered(response)
-        }
+        Ok(Answer::Events(events)) => streamed(BoxBody::new(events)),
+        Ok(Answer::KeptAlive(events)) => streamed(BoxBody::new(events)),
         Err(failure) => error_response(&failure),
     };
     let headers = response.headers_mut();
@@ -40,6 +36,12 @@ fn answered(content_type: HeaderValue, body: BoxBody) -> HttpResponse {
     let mut response = HttpResponse::with_body(StatusCode::OK, body);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
+}
+
+fn streamed(events: BoxBody) -> HttpResponse {
+    let mut response = answered(HeaderValue::from_static("text/event-stream; charset=utf-8"), events);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    unbuffered(response)
 }
 
 /// Asks nginx in front of us not to collect the answer.

@@ -6,7 +6,7 @@ use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::{Control, Lease, Outcome, Purpose, StatsQueue, Ticket};
-use crate::canon::Failure;
+use crate::canon::{Failure, FailureKind};
 use crate::config::ClientKey;
 use crate::routing::Quota;
 
@@ -16,6 +16,7 @@ use super::byte_stream::ByteStream;
 use super::drain::{Drain, Over, shutting_down};
 use super::exchange::Asked;
 use super::journey::Journey;
+use super::kept_alive::KeptAlive;
 use super::stream::EventStream;
 
 /// Takes requests to upstreams and answers back. One for all workers.
@@ -46,6 +47,8 @@ pub enum Answer {
         /// The answer.
         body: Box<ByteStream>,
     },
+    /// A stream of events that has not begun, and comments until it has.
+    KeptAlive(Box<KeptAlive>),
 }
 
 /// What became of a request, with what is to be said beside it.
@@ -95,13 +98,23 @@ impl Relay {
         account: &mut Account,
     ) -> Result<(Begun, Lease), Failure> {
         if client.is_moderated
+            && let Some(field) = asked.request.wordless()
+        {
+            let message = format!("this key's prompts are moderated; send \"{field}\" as a text or a list of texts");
+            return Err(Failure::new(FailureKind::InvalidRequest, message).at(field));
+        }
+        if client.is_moderated
             && let Some(text) = asked.request.words()
         {
             // Who is over the limit is not judged either.
             journey.admit().await?;
             self.moderate(client, &text, journey.started(), account).await?;
         }
-        journey.first_answer(account, async |lease, deadline| attempt(asked, lease, deadline).await).await
+        let attempt = async |lease: &Lease, deadline| {
+            asked.keepalive.set(lease.limits().keepalive);
+            attempt(asked, lease, deadline).await
+        };
+        journey.first_answer(account, attempt).await
     }
 }
 

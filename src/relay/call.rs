@@ -46,11 +46,19 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
         let whole = translated(translation, call, answer);
         return within(total, deadline, FailureKind::TotalTimeout, whole).await;
     }
-    if answer.is_event_stream() {
-        let begun = begin_stream(answer, stream_of(call), |_| None);
+    let are_bytes = call.operation.row().answer == AnswerKind::Bytes;
+    // Where OpenAI itself may answer with a document, that is passed on.
+    let must_stream = call.stream && call.operation == Operation::Completions;
+    if answer.is_event_stream() && !call.stream && !are_bytes {
+        let message = "the upstream answered with a stream, which was not asked for";
+        return Err(Failure::new(FailureKind::UnreadableAnswer, message));
+    }
+    if answer.is_event_stream() || must_stream {
+        let fault_in = |document: Bytes| read_answer(call.operation, &document, "").err();
+        let begun = begin_stream(answer, stream_of(call), fault_in);
         return within(first_event, deadline, FailureKind::FirstEventTimeout, begun).await;
     }
-    if call.operation.row().answer == AnswerKind::Bytes && !is_text(&answer) {
+    if are_bytes && !is_text(&answer) {
         return within(first_event, deadline, FailureKind::FirstEventTimeout, bytes(answer)).await;
     }
     let total = limits.total.saturating_sub(started.elapsed());

@@ -7,7 +7,7 @@ use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::Lease;
-use crate::canon::{ChatEvent, Failure, FailureKind, Operation, Usage};
+use crate::canon::{AnswerKind, ChatEvent, Failure, FailureKind, Operation, Usage};
 use crate::config::{Channel, MediaFetch};
 use crate::dialect::call::Call;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
@@ -16,6 +16,7 @@ use crate::dialect::translated::TranslatedStream;
 use crate::dialect::{AnswerStream, Format, Wire};
 use crate::upstream::Outgoing;
 
+use super::kept_alive::Interval;
 use super::media::{Fetched, bring_in};
 use super::overrides::overridden;
 
@@ -52,11 +53,26 @@ impl Request {
         }
     }
 
+    /// Whether what the client waits for is a stream of events.
+    pub fn has_events(&self) -> bool {
+        let (operation, row) = (self.operation(), self.operation().row());
+        let has_chunks = matches!(operation, Operation::Chat | Operation::Completions);
+        self.stream() && (has_chunks || !row.endings.is_empty()) && row.answer != AnswerKind::Bytes
+    }
+
     /// The text to be moderated, if there is any.
     pub fn words(&self) -> Option<String> {
         match self {
             Self::Chat(chat) => chat.last_text(),
             Self::Call(call) => call.words(),
+        }
+    }
+
+    /// The field that cannot be moderated, as something else than text is in it.
+    pub fn wordless(&self) -> Option<&'static str> {
+        match self {
+            Self::Chat(_) => None,
+            Self::Call(call) => call.wordless(),
         }
     }
 
@@ -79,6 +95,8 @@ pub struct Asked {
     pub prompt_tokens: Option<u64>,
     /// The `x-request-id` of the answer.
     pub request_id: Arc<str>,
+    /// How long the client may be told nothing, as far as that is known.
+    pub keepalive: Interval,
     /// Which addresses of images and documents may be fetched.
     pub media_fetch: MediaFetch,
     /// What was fetched from them.

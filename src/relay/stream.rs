@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
@@ -18,6 +18,7 @@ use crate::upstream::Body;
 use super::account::Account;
 use super::attempt::attributed;
 use super::drain::{Over, shutting_down};
+use super::kept_alive::{COMMENT, Silence};
 
 /// How long the end of an upstream's stream is waited for behind its `[DONE]`, so that its
 /// connection can be used again. The client does not wait with us.
@@ -33,6 +34,7 @@ pub struct EventStream {
     lease: Option<Lease>,
     account: Account,
     over: Over,
+    silence: Silence,
 }
 
 impl EventStream {
@@ -44,7 +46,7 @@ impl EventStream {
         account: Account,
         over: Over,
     ) -> Self {
-        let mut stream = Self { first, chat, body, lease: Some(lease), account, over };
+        let mut stream = Self { first, chat, body, lease: Some(lease), account, over, silence: Silence::default() };
         if stream.body.is_none() {
             stream.complete();
         }
@@ -122,7 +124,11 @@ impl MessageBody for EventStream {
                     stream.complete();
                     return Poll::Ready(None);
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let interval = stream.lease.as_ref().and_then(|lease| lease.limits().keepalive);
+                    ready!(stream.silence.poll(interval, context));
+                    return Poll::Ready(Some(Ok(COMMENT)));
+                }
                 Poll::Ready(Some(Ok(piece))) => {
                     let passed = stream.chat.push(piece);
                     stream.take_in(passed)
@@ -147,6 +153,7 @@ impl MessageBody for EventStream {
                 }
             };
             if !bytes.is_empty() {
+                stream.silence.broken();
                 return Poll::Ready(Some(Ok(bytes)));
             }
         }

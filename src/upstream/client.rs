@@ -124,7 +124,7 @@ fn host(uri: &Uri) -> Option<String> {
     })
 }
 
-/// A client whose connections `connector` opens.
+/// A client whose connections `connector` opens, with TLS of this kind.
 pub(super) fn build<S>(connector: S, tls: Arc<ClientConfig>, connect_limit: Duration) -> Client
 where
     S: Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError> + Clone + 'static,

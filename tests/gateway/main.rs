@@ -24,6 +24,7 @@ mod hot_reload;
 mod http;
 mod image_edits;
 mod images;
+mod keepalive;
 mod layers;
 mod media_fetch;
 mod moderation;

@@ -21,6 +21,7 @@ pub fn details(old: &Channel, new: &Channel) -> Vec<String> {
         stream_usage,
         limits,
         model_timeouts,
+        keepalive_intervals,
         key_schedule,
         key_limit,
         rests,
@@ -41,6 +42,10 @@ pub fn details(old: &Channel, new: &Channel) -> Vec<String> {
     let names = ["model_timeout", "model_timeout at the top"];
     for ((old, new), name) in model_timeouts.iter().zip(&new.model_timeouts).zip(names) {
         details.value(name, old, new, |timeouts| by_model(timeouts, span));
+    }
+    let names = ["keepalive_interval", "keepalive_interval at the top"];
+    for ((old, new), name) in keepalive_intervals.iter().zip(&new.keepalive_intervals).zip(names) {
+        details.value(name, old, new, |intervals| by_model(intervals, span));
     }
     details.value("api_key_schedule_algorithm", key_schedule, &new.key_schedule, |schedule| schedule.name().to_owned());
     details.value("api_key_rate_limit", key_limit, &new.key_limit, |limit| by_model(limit, displayed));

@@ -17,6 +17,7 @@ pub fn details(old: &Config, new: &Config) -> Vec<String> {
         deadline,
         // Follows from limits.
         measures_prompts: _,
+        keeps_alive: _,
         trusted_proxies,
         passes_unmoderated,
         stats,

@@ -304,7 +304,7 @@ api_keys: [{api: k}]
 #[test]
 fn preferences_without_effect_are_known() {
     let loaded = with_provider(
-        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, search_defaults: CANARY, keepalive_interval: 5}",
+        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, search_defaults: CANARY, timeout_policy: x}",
     );
     assert!(!loaded.all().contains("unknown key") && !loaded.all().contains("CANARY"), "{}", loaded.all());
     loaded.says("warning: providers[1].preferences.search_defaults: has no effect yet");
