@@ -26,5 +26,7 @@ WORKDIR /home
 USER uni-api
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD ["uni-api", "health"]
-# Without a shell in between, so that SIGTERM reaches the gateway.
+# Answers that are under way may end: give it longer than SHUTDOWN_TIMEOUT (docker stop --time 40).
+STOPSIGNAL SIGTERM
+# Without a shell in between, so that signals reach the gateway.
 ENTRYPOINT ["uni-api"]

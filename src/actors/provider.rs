@@ -307,7 +307,7 @@ fn fetch_token_for(channel: &Arc<Channel>, address: Option<&Addr<ProviderActor>>
     let (channel, Some(address)) = (Arc::clone(channel), address.cloned()) else { return };
     let exchange = actix::spawn(async move {
         match &channel.vertex {
-            Some(vertex) => fetch_token(&vertex.account, &channel.limits).await,
+            Some(vertex) => fetch_token(&vertex.account, &channel.outbound, &channel.limits).await,
             None => Err(Failure::new(FailureKind::Internal, "this channel has no account")),
         }
     });

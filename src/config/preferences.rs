@@ -7,11 +7,15 @@ use serde_json::Value;
 
 use super::by_model::ByModel;
 use super::diagnostic::Report;
+use super::expand::Unset;
+use super::headers::{self, Headers};
+use super::outbound::{Authorities, Proxy, read_ca_file};
 use super::path::KeyPath;
 use super::proxies::{self, TrustedProxies};
 use super::rate::RateLimit;
 use super::raw::{BREAKER, PREFERENCES, RawBreaker, RawPreferences};
 use super::resolved::{Breaker, MediaFetch};
+use super::setting::Setting;
 use super::stats::{self, StatsSettings};
 use super::suggest::choice;
 use super::typed::{Flag, Text, Typed, kind};
@@ -39,10 +43,13 @@ pub(super) struct ForChannels {
     pub keepalive_interval: ByModel<Duration>,
     pub cooldown: Duration,
     pub breaker: Option<Breaker>,
+    pub proxy: Setting<Proxy>,
+    pub ca_file: Setting<Authorities>,
+    pub headers: Headers,
 }
 
 /// Resolves the mapping behind `preferences` in the mapping at `place`, which is the whole file.
-pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Preferences {
+pub(super) fn resolve(value: &Value, place: &KeyPath, unset: &[Unset], report: &mut Report) -> Preferences {
     let raw: RawPreferences = section(value, place, report);
     let place = &place.key("preferences");
     PREFERENCES.check(&raw.others, place, report);
@@ -84,6 +91,15 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
             }),
             breaker: or_default(report, |report| breaker(&raw.breaker, place, report))
                 .unwrap_or_else(|| Some(Breaker::default())),
+            proxy: or_else("no provider is used that has none of its own", report, |report| {
+                Setting::read(&raw.proxy, (place, "proxy"), unset, report, Proxy::parse)
+            }),
+            ca_file: or_else("no provider is used that has none of its own", report, |report| {
+                Setting::read(&raw.ca_file, (place, "ca_file"), unset, report, read_ca_file)
+            }),
+            headers: or_else("this header is not sent", report, |report| {
+                headers::resolve(&raw.headers, place, unset, report)
+            }),
         },
     }
 }

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 use crate::actors::Lease;
 use crate::canon::{AnswerKind, Failure, FailureKind, Operation};
-use crate::dialect::call::{Call, Told, Translation, TypedStream, read_answer};
+use crate::dialect::call::{Call, Payload, Told, Translation, TypedStream, read_answer};
 use crate::dialect::passthrough::ChatStream;
 use crate::dialect::{AnswerStream, Wire};
 use crate::upstream::{self, Answer, Outgoing};
 
 use super::attempt::{Begun, MAX_ANSWER_BYTES, begin_stream, within};
+use super::overrides::overridden;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -31,8 +32,11 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
         Wire::Chat(_) => return Err(Failure::new(FailureKind::Internal, "this channel was asked for a chat")),
     };
     let outgoing: Outgoing = match translation {
-        None => call.for_upstream(model).into(),
-        Some(translation) => Bytes::from(translation.write_request(call, model)?).into(),
+        None => with_overrides(call.for_upstream(model), call, lease).into(),
+        Some(translation) => {
+            let body = Bytes::from(translation.write_request(call, model)?);
+            overridden(body, lease.channel(), &call.model).into()
+        }
     };
     let head = upstream::send(lease.target(), outgoing, limits);
     let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
@@ -59,6 +63,18 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
     }
     let total = limits.total.saturating_sub(started.elapsed());
     within(total, deadline, FailureKind::TotalTimeout, whole(call.operation, answer)).await
+}
+
+/// JSON is in one segment. Forms go on as they are.
+fn with_overrides(payload: Payload, call: &Call, lease: &Lease) -> Payload {
+    match payload.content_type {
+        Some(_) => payload,
+        None => {
+            let segments = payload.segments.into_iter();
+            let segments = segments.map(|json| overridden(json, lease.channel(), &call.model)).collect();
+            Payload { segments, content_type: None }
+        }
+    }
 }
 
 async fn translated(translation: Translation, call: &Call, answer: Answer) -> Result<Begun, Failure> {

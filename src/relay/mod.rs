@@ -15,6 +15,7 @@ mod journey;
 mod kept_alive;
 mod media;
 mod moderation;
+mod overrides;
 mod stream;
 mod trail;
 

@@ -30,6 +30,7 @@ mod media_fetch;
 mod metrics;
 mod moderation;
 mod moderations;
+mod outbound;
 mod own_answers;
 mod process;
 mod rate_limits;

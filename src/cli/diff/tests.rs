@@ -21,7 +21,9 @@ providers:
     base_url: http://u:CANARY2@h/v1
     api: [sk-CANARY-two-0123456789, sk-CANARY-six-0123456789]
     model: [b, up: c]
-    preferences: {api_key_rate_limit: 5/min, cooldown_period: 7, model_timeout: {b: 3, default: 9}}
+    preferences: {api_key_rate_limit: 5/min, cooldown_period: 7, model_timeout: {b: 3, default: 9},
+      proxy: 'socks5://CANARY:CANARY@proxy.example', headers: {x-team: CANARY},
+      post_body_parameter_overrides: {user: CANARY, __remove__: seed, c: {top_p: 1}}}
   - {provider: stays, base_url: 'http://h/v1', api: sk-CANARY-stays-0123456789, model: [m]}
   - {provider: comes, base_url: 'http://h/v1', api: sk-CANARY-comes-0123456789, model: [m]}
 api_keys:
@@ -43,6 +45,9 @@ channel changes:
   model_timeout: none -> b: 3 s, default: 9 s
   api_key_rate_limit: none -> 5/min
   cooldown_period: 0 s -> 7 s
+  proxy: none -> SOCKS5 proxy proxy.example:1080
+  headers: none -> x-team
+  post_body_parameter_overrides: none -> user, without seed, c: {top_p}
 channel goes: removed
 channel comes: added
 order of the channels: changes, stays, comes

@@ -305,10 +305,10 @@ api_keys: [{api: k}]
 #[test]
 fn preferences_without_effect_are_known() {
     let loaded = with_provider(
-        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, proxy: 'socks5://user:CANARY@h:1', timeout_policy: x}",
+        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, search_defaults: CANARY, timeout_policy: x}",
     );
     assert!(!loaded.all().contains("unknown key") && !loaded.all().contains("CANARY"), "{}", loaded.all());
-    loaded.says("warning: providers[1].preferences.proxy: has no effect yet");
+    loaded.says("warning: providers[1].preferences.search_defaults: has no effect yet");
     assert!(!loaded.config().channels[1].stream_usage);
 }
 
