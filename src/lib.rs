@@ -7,10 +7,10 @@
 //! - [`http`] has the routes, [`relay`] takes one request to upstreams and back.
 //! - [`actors`] own the state: the Router, one ProviderActor per channel, the StatsActor.
 //! - [`upstream`] is the only room that sees sockets, [`dialect`] the only one that sees wire formats.
-//! - [`routing`] decides, [`stats`] records; [`config`] and [`canon`] are what all of them share.
+//! - [`routing`] decides, [`stats`] records, [`metrics`] counts; [`config`] and [`canon`] are what all of them share.
 //!
 //! Rooms use each other downwards only:
-//! `http -> relay -> {actors, upstream, dialect} -> {routing, stats} -> {config, canon}`.
+//! `http -> relay -> {actors, upstream, dialect} -> {routing, stats, metrics} -> {config, canon}`.
 
 pub mod actors;
 pub mod app;
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod dialect;
 pub mod http;
+pub mod metrics;
 pub mod relay;
 pub mod routing;
 pub mod stats;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
 use uni_api::cli::environment::Environment;
-use uni_api::cli::{CANNOT_START, check, demo, diff, explain, health, serve, stats};
+use uni_api::cli::{CANNOT_START, check, demo, diff, explain, health, logging, serve, stats};
 
 /// Many LLM providers behind one OpenAI-compatible API.
 #[derive(Parser)]
@@ -75,15 +75,11 @@ struct Serve {
     config: Option<PathBuf>,
 }
 
-/// A line for each worker thread, and an error for each client that speaks no HTTP, are of no use to
-/// the people who run this.
-const LOG_FILTER: &str = "info,actix_server=warn,actix_http=off";
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
-    log_panics();
-    let code = run(arguments.command.unwrap_or(Command::Serve(arguments.serve)));
+    let is_logging = logging::start(serve::variable);
+    let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
+    let code = is_logging.map_err(Into::into).and_then(|()| run(command));
     ExitCode::from(code.unwrap_or_else(|why| {
         log::error!("{why}");
         CANNOT_START
@@ -129,12 +125,4 @@ fn printed(write: impl FnOnce(&mut dyn Write) -> Outcome<u8>) -> Outcome<u8> {
     let code = write(&mut out)?;
     out.flush()?;
     Ok(code)
-}
-
-/// Panics are survived, and told by their place alone: their text may quote a request.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(place) => log::error!("panic at {place}"),
-        None => log::error!("panic"),
-    }));
 }

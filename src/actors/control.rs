@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::{ChannelId, ClientKey, Config, ModelName, ModelSource};
+use crate::metrics::Metrics;
 use crate::routing::Usable;
 
 use super::health::HealthBoard;
@@ -33,6 +34,7 @@ pub struct Control {
     providers: DashMap<ChannelId, Addr<ProviderActor>>,
     discovered: DashMap<ChannelId, Vec<ModelName>>,
     health: HealthBoard,
+    metrics: Arc<Metrics>,
     standing: ArcSwap<Standing>,
     started: Instant,
 }
@@ -48,6 +50,7 @@ impl Control {
             providers: DashMap::new(),
             discovered: DashMap::new(),
             health: HealthBoard::new(),
+            metrics: Arc::default(),
             standing: ArcSwap::from_pointee(Standing::since(SystemTime::now())),
             started: Instant::now(),
         })
@@ -93,6 +96,7 @@ impl Control {
     /// Puts a configuration in force, and lets go of the channels that the one before had alone.
     pub(super) fn put_in_force(&self, config: Arc<Config>) {
         let before = self.config.swap(Arc::clone(&config));
+        self.metrics.reloads.add(1);
         self.standing.store(Arc::new(Standing::since(SystemTime::now())));
         for channel in before.lost_to(&config) {
             if let Some((_, provider)) = self.providers.remove(&channel.id) {
@@ -114,6 +118,11 @@ impl Control {
     /// How the channels are doing.
     pub fn health(&self) -> &HealthBoard {
         &self.health
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The models of a channel as far as they are known: listed, or discovered so far.

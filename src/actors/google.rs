@@ -68,7 +68,7 @@ impl Google {
         }
         let target = kept.get(Ask { key: region, operation: ask.0, model: Some((Arc::clone(model), ask.1)) }, || {
             let placement = Placement { project: &account.project_id, region: name, model };
-            vertex_target(&self.channel.base_url, &placement, ask, &held.value)
+            vertex_target(&self.channel, &placement, ask, &held.value)
         });
         let target = target.map_err(Without::Target)?;
         Ok(Slot { key: region, label: None, region: Some(Arc::clone(name)), target, token: Some(held.serial) })

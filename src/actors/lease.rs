@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::canon::{Failure, FailureKind, Next};
 use crate::config::{Channel, TimeLimits};
+use crate::metrics::{ProviderSeries, Series};
 use crate::routing::{limited_for, not_at_once};
 use crate::upstream::Target;
 
@@ -65,6 +66,8 @@ pub struct Settle {
 pub struct Line {
     /// The channel.
     pub channel: Arc<Channel>,
+    /// What counts for its models.
+    pub series: ProviderSeries,
     /// Where leases go back. A queue that its owner looks into before every decision, and not its
     /// mailbox: an outcome matters to the next decision only, and waking a thread for each costs
     /// more than the rest of it. It holds what was settled since the last look, a second ago at most.
@@ -95,6 +98,11 @@ impl Lease {
     /// The channel that answers.
     pub fn channel(&self) -> &Channel {
         &self.line.channel
+    }
+
+    /// What counts for the model of this alias at the channel.
+    pub fn series(&self, alias: &str) -> &Arc<Series> {
+        self.line.series.of(alias)
     }
 
     /// The position of the key in the channel's ring, or of the region among the channel's.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::canon::{Failure, FailureKind};
 use crate::config::{Channel, ModelName, ModelSource, TimeLimits};
+use crate::metrics::ProviderSeries;
 use crate::routing::{Cause, Condition, Rest, Rests, RetryBudget, Verdict, Why, verdict};
 use crate::upstream::{InvalidTarget, Target, fetch_token, list_models};
 
@@ -88,7 +89,13 @@ impl ProviderActor {
         // What rested for an actor that is gone.
         health.rest(Vec::new());
         let (sender, settled) = unbounded_channel();
-        let line = Arc::new(Line { channel, settled: sender });
+        let listed = match &channel.models {
+            ModelSource::Listed(models) => models.as_slice(),
+            ModelSource::Discovered => &[],
+        };
+        let aliases = listed.iter().map(|model| Arc::clone(&model.alias));
+        let series = ProviderSeries::new(Arc::clone(control.metrics()), Arc::clone(&channel.name), aliases);
+        let line = Arc::new(Line { channel, series, settled: sender });
         Ok(Self {
             line,
             slots,
@@ -300,7 +307,7 @@ fn fetch_token_for(channel: &Arc<Channel>, address: Option<&Addr<ProviderActor>>
     let (channel, Some(address)) = (Arc::clone(channel), address.cloned()) else { return };
     let exchange = actix::spawn(async move {
         match &channel.vertex {
-            Some(vertex) => fetch_token(&vertex.account, &channel.limits).await,
+            Some(vertex) => fetch_token(&vertex.account, &channel.outbound, &channel.limits).await,
             None => Err(Failure::new(FailureKind::Internal, "this channel has no account")),
         }
     });

@@ -124,6 +124,46 @@ pub struct Public {
 }
 
 impl FailureKind {
+    /// All of them, in the order of the enumeration.
+    pub const ALL: [Self; 36] = [
+        Self::Unauthorized,
+        Self::PermissionDenied,
+        Self::ModelNotFound,
+        Self::InvalidRequest,
+        Self::BodyTooLarge,
+        Self::RouteNotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::Internal,
+        Self::ShuttingDown,
+        Self::StatsUnreadable,
+        Self::Unavailable,
+        Self::DeadlinePassed,
+        Self::LimitReached,
+        Self::Flagged,
+        Self::ModerationUnavailable,
+        Self::Connect,
+        Self::ConnectionLost,
+        Self::FirstEventTimeout,
+        Self::IdleTimeout,
+        Self::TotalTimeout,
+        Self::Untranslatable,
+        Self::MediaUnavailable,
+        Self::Rejected,
+        Self::ContextTooLong,
+        Self::ContentFiltered,
+        Self::KeyRefused,
+        Self::QuotaSpent,
+        Self::RateLimited,
+        Self::UpstreamNotFound,
+        Self::Overloaded,
+        Self::UpstreamStatus,
+        Self::ErrorInAnswer,
+        Self::EmptyAnswer,
+        Self::UnreadableAnswer,
+        Self::CutAnswer,
+    ];
+
     /// The one table of statuses and codes.
     pub fn public(self) -> Public {
         let (status, error_type, code) = match self {
@@ -317,6 +357,14 @@ mod tests {
 
     fn upstream(kind: FailureKind, status: u16) -> Failure {
         Failure { upstream_status: Some(status), ..Failure::new(kind, "") }
+    }
+
+    #[test]
+    fn no_kind_is_missing_in_the_list_of_all() {
+        let (_, enumeration) = include_str!("failure.rs").split_once("pub enum FailureKind {").unwrap();
+        let (enumeration, _) = enumeration.split_once("\n}").unwrap();
+        let written = enumeration.lines().map(str::trim).filter(|line| !line.starts_with("///") && !line.is_empty());
+        assert!(written.eq(FailureKind::ALL.map(|kind| format!("{kind:?},"))));
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub struct Environment {
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{name}: expected {expected}")]
 pub struct InvalidVariable {
-    name: &'static str,
-    expected: &'static str,
+    pub(super) name: &'static str,
+    pub(super) expected: &'static str,
 }
 
 const DEFAULT_PORT: u16 = 8000;

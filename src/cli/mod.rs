@@ -6,6 +6,7 @@ pub mod diff;
 pub mod environment;
 pub mod explain;
 pub mod health;
+pub mod logging;
 mod reload;
 pub mod serve;
 pub mod signals;

@@ -80,26 +80,26 @@ impl Reloading {
         let text = match reading {
             Ok(text) => text,
             Err(why) => {
-                log::error!("{why}; the configuration stays as it is");
-                return control.note_trouble(Some(Trouble::Unreadable("it cannot be read; the log says why".into())));
+                // First, for who reads the log may ask at once.
+                control.note_trouble(Some(Trouble::Unreadable("it cannot be read; the log says why".into())));
+                return log::error!("{why}; the configuration stays as it is");
             }
         };
         if self.seen == self.in_force.seen {
-            log::info!("{label} is again as it was; nothing changes");
-            return control.note_trouble(None);
+            control.note_trouble(None);
+            return log::info!("{label} is again as it was; nothing changes");
         }
         let Loaded { config, diagnostics, .. } = parse(&text, label, &variable, self.patience);
         tell(&diagnostics);
         let count = errors(&diagnostics).count();
         let Some(config) = config.filter(|_| count <= self.in_force.errors) else {
-            log::error!("{label} is refused; the configuration stays as it is");
-            return control.note_trouble(Some(Trouble::Refused(in_public(&diagnostics))));
+            control.note_trouble(Some(Trouble::Refused(in_public(&diagnostics))));
+            return log::error!("{label} is refused; the configuration stays as it is");
         };
         let changes = diff::changes(&control.config(), &config);
         if let Err(failure) = control.reload(config).await {
-            log::error!("{label}: {}", failure.message);
-            return control
-                .note_trouble(Some(Trouble::Refused("the gateway failed over it; its log says more".into())));
+            control.note_trouble(Some(Trouble::Refused("the gateway failed over it; its log says more".into())));
+            return log::error!("{label}: {}", failure.message);
         }
         self.in_force = Version { seen: self.seen.clone(), errors: count };
         match changes.as_slice() {

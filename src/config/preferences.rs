@@ -7,11 +7,15 @@ use serde_json::Value;
 
 use super::by_model::ByModel;
 use super::diagnostic::Report;
+use super::expand::Unset;
+use super::headers::{self, Headers};
+use super::outbound::{Authorities, Proxy, read_ca_file};
 use super::path::KeyPath;
 use super::proxies::{self, TrustedProxies};
 use super::rate::RateLimit;
 use super::raw::{BREAKER, PREFERENCES, RawBreaker, RawPreferences};
 use super::resolved::{Breaker, MediaFetch};
+use super::setting::Setting;
 use super::stats::{self, StatsSettings};
 use super::suggest::choice;
 use super::typed::{Flag, Text, Typed, kind};
@@ -27,6 +31,7 @@ pub(super) struct Preferences {
     pub rate_limit: ByModel<RateLimit>,
     pub deadline: Option<Duration>,
     pub passes_unmoderated: bool,
+    pub metrics_are_public: bool,
     pub stats: StatsSettings,
     pub trusted_proxies: TrustedProxies,
     pub for_channels: ForChannels,
@@ -38,10 +43,13 @@ pub(super) struct ForChannels {
     pub keepalive_interval: ByModel<Duration>,
     pub cooldown: Duration,
     pub breaker: Option<Breaker>,
+    pub proxy: Setting<Proxy>,
+    pub ca_file: Setting<Authorities>,
+    pub headers: Headers,
 }
 
 /// Resolves the mapping behind `preferences` in the mapping at `place`, which is the whole file.
-pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Preferences {
+pub(super) fn resolve(value: &Value, place: &KeyPath, unset: &[Unset], report: &mut Report) -> Preferences {
     let raw: RawPreferences = section(value, place, report);
     let place = &place.key("preferences");
     PREFERENCES.check(&raw.others, place, report);
@@ -64,6 +72,9 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
         passes_unmoderated: or_else("prompts that cannot be moderated are refused", report, |report| {
             passes_unmoderated(raw.moderation_on_error, place, report)
         }),
+        metrics_are_public: or_else("only admins may read them", report, |report| {
+            metrics_are_public(raw.metrics, place, report)
+        }),
         stats: stats::resolve(&raw.stats, place, report),
         trusted_proxies: or_else("it is not trusted", report, |report| {
             proxies::resolve(raw.trusted_proxies, place, report)
@@ -80,6 +91,15 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Pr
             }),
             breaker: or_default(report, |report| breaker(&raw.breaker, place, report))
                 .unwrap_or_else(|| Some(Breaker::default())),
+            proxy: or_else("no provider is used that has none of its own", report, |report| {
+                Setting::read(&raw.proxy, (place, "proxy"), unset, report, Proxy::parse)
+            }),
+            ca_file: or_else("no provider is used that has none of its own", report, |report| {
+                Setting::read(&raw.ca_file, (place, "ca_file"), unset, report, read_ca_file)
+            }),
+            headers: or_else("this header is not sent", report, |report| {
+                headers::resolve(&raw.headers, place, unset, report)
+            }),
         },
     }
 }
@@ -152,6 +172,11 @@ fn media_fetch(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> Me
 /// `moderation_on_error`. A mistake must not let through what should be checked.
 fn passes_unmoderated(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> bool {
     one_of(written, "moderation_on_error", &[(false, "refuse"), (true, "allow")], place, report).unwrap_or(false)
+}
+
+/// `metrics`. A mistake must not show them to more people than was meant.
+fn metrics_are_public(written: Typed<Text>, place: &KeyPath, report: &mut Report) -> bool {
+    one_of(written, "metrics", &[(false, "admin"), (true, "public")], place, report).unwrap_or(false)
 }
 
 /// One of several words; any other is reported.

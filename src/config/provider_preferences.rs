@@ -1,18 +1,25 @@
 //! The `preferences` of one entry of `providers`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::by_model::ByModel;
 use super::diagnostic::Report;
+use super::expand::Unset;
+use super::headers;
+use super::outbound::{Outbound, Proxy, read_ca_file};
+use super::overrides::{self, Overrides};
 use super::path::KeyPath;
 use super::preferences::{ForChannels, breaker, one_of, section};
 use super::rate::RateLimit;
 use super::raw::{PROVIDER_PREFERENCES, RawProviderPreferences};
-use super::resolved::{Breaker, KeySchedule, Rests};
+use super::resolved::{Breaker, KeySchedule, ModelSource, Rests};
 use super::seconds::Seconds;
-use super::typed::{Text, Typed};
+use super::secret::Secret;
+use super::setting::Setting;
+use super::typed::{Flag, Text, Typed};
 
 /// How a channel is used, in the words of [`super::Channel`].
 pub(super) struct Preferences {
@@ -23,11 +30,20 @@ pub(super) struct Preferences {
     pub key_limit: ByModel<RateLimit>,
     pub rests: Rests,
     pub breaker: Option<Breaker>,
+    pub outbound: Outbound,
+    pub headers: Vec<(Arc<str>, Secret)>,
+    pub overrides: Overrides,
 }
 
-/// Resolves the mapping behind `preferences` of the provider at `place`. What it leaves out is as it
-/// is for all channels.
-pub(super) fn resolve(value: &Value, place: &KeyPath, all: &ForChannels, report: &mut Report) -> Preferences {
+/// Resolves the mapping behind `preferences` of the provider at `place`, which has these models. What
+/// it leaves out is as it is for all channels.
+pub(super) fn resolve(
+    (value, models): (&Value, &ModelSource),
+    place: &KeyPath,
+    all: &ForChannels,
+    unset: &[Unset],
+    report: &mut Report,
+) -> Preferences {
     let raw: RawProviderPreferences = section(value, place, report);
     let place = &place.key("preferences");
     PROVIDER_PREFERENCES.check(&raw.others, place, report);
@@ -38,6 +54,17 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, all: &ForChannels, report:
         limited_key: time(raw.api_key_rate_limit_cooldown_period, "api_key_rate_limit_cooldown_period"),
         spent_key: time(raw.api_key_quota_cooldown_period, "api_key_quota_cooldown_period"),
     };
+    let proxy = Setting::read(&raw.proxy, (place, "proxy"), unset, report, Proxy::parse);
+    let ca_file = Setting::read(&raw.ca_file, (place, "ca_file"), unset, report, read_ca_file);
+    let outbound = Outbound {
+        proxy: proxy.over(&all.proxy, (place, "proxy"), report),
+        authorities: ca_file.over(&all.ca_file, (place, "ca_file"), report).unwrap_or_default(),
+    };
+    if let Some(Flag(true)) = raw.http2.take("http2", place, report) {
+        let message =
+            "HTTP/2 is not available: requests that share a connection could cut each other; HTTP/1.1 is used";
+        report.warning(&place.key("http2"), message);
+    }
     let model_timeout = raw.model_timeout.take("model_timeout", place, report).unwrap_or_default();
     let keepalive_interval = raw.keepalive_interval.take("keepalive_interval", place, report).unwrap_or_default();
     Preferences {
@@ -48,6 +75,9 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, all: &ForChannels, report:
         key_limit: raw.api_key_rate_limit.take("api_key_rate_limit", place, report).unwrap_or_default(),
         rests,
         breaker: breaker(&raw.breaker, place, report).unwrap_or(all.breaker),
+        outbound,
+        headers: headers::over(headers::resolve(&raw.headers, place, unset, report), &all.headers),
+        overrides: overrides::resolve(&raw.post_body_parameter_overrides, models, place, report),
     }
 }
 

@@ -57,8 +57,6 @@ pub(super) fn resolve(
     }
     let raw = RawProvider::deserialize_from(entry);
     PROVIDER.check(&raw.others, place, report);
-    let preferences = provider_preferences::resolve(&raw.preferences, place, around.for_channels, report);
-
     let name = name(&raw, place, report);
     let (dialect, base_url) = address(&raw, place, around.unset, report);
     let vertex = match dialect {
@@ -70,7 +68,10 @@ pub(super) fn resolve(
         _ => keys(raw.api, &raw.others, place, around.unset, report),
     };
     let models = raw.model.take("model", place, report).map(|pairs| models(pairs, place, report)).unwrap_or_default();
+    let models = if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) };
     let tools = raw.tools.take("tools", place, report).is_none_or(|flag| flag.0);
+    let preferences = (&raw.preferences, &models);
+    let preferences = provider_preferences::resolve(preferences, place, around.for_channels, around.unset, report);
 
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
@@ -80,7 +81,7 @@ pub(super) fn resolve(
             dialect,
             base_url,
             keys,
-            models: if models.is_empty() { ModelSource::Discovered } else { ModelSource::Listed(models) },
+            models,
             tools,
             stream_usage: preferences.stream_usage,
             limits: around.limits,
@@ -90,9 +91,15 @@ pub(super) fn resolve(
             key_limit: preferences.key_limit,
             rests: preferences.rests,
             breaker: preferences.breaker,
+            outbound: Arc::new(preferences.outbound),
+            headers: preferences.headers,
+            overrides: preferences.overrides,
             vertex: vertex.map(Box::new),
         })),
-        (name, ..) => Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() },
+        (name, ..) => {
+            let models = if let ModelSource::Listed(models) = models { models } else { Vec::new() };
+            Outcome::Off { name, aliases: models.into_iter().map(|model| model.alias).collect() }
+        }
     }
 }
 

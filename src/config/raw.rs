@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::by_model::ByModel;
@@ -13,6 +13,14 @@ use super::typed::{ByteSize, Flag, FlagOrCount, Pairs, PositiveCount, Text, Text
 
 /// Keys that are not fields of their structure: unknown ones, and those that have no effect yet.
 pub type Others = BTreeMap<String, Value>;
+
+/// What is behind a key; `Some(null)` where the key is there with nothing behind it, which is another
+/// thing than no key.
+pub type Written = Option<Value>;
+
+fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
 
 /// The whole file.
 #[derive(Default, Deserialize)]
@@ -55,8 +63,18 @@ pub struct RawPreferences {
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
     pub breaker: Value,
+    /// Who may read the metrics: `admin` or `public`.
+    pub metrics: Typed<Text>,
     /// A mapping: see [`RawStats`].
     pub stats: Value,
+    /// Through which proxy providers are asked.
+    #[serde(deserialize_with = "written")]
+    pub proxy: Written,
+    /// A file with certificates of authorities that are trusted beside the public ones.
+    #[serde(deserialize_with = "written")]
+    pub ca_file: Written,
+    /// Headers of every request to a provider, `name: value`.
+    pub headers: Value,
     /// Everything else.
     #[serde(flatten)]
     pub others: Others,
@@ -144,6 +162,18 @@ pub struct RawProviderPreferences {
     pub cooldown_period: Typed<Seconds>,
     /// `on`, `off`, or a mapping: see [`RawBreaker`].
     pub breaker: Value,
+    /// Through which proxy it is asked, instead of the one at the top.
+    #[serde(deserialize_with = "written")]
+    pub proxy: Written,
+    /// A file with certificates, instead of the one at the top.
+    #[serde(deserialize_with = "written")]
+    pub ca_file: Written,
+    /// Headers of every request to it, beside those at the top.
+    pub headers: Value,
+    /// Fields of request bodies, `name: value`, and `__remove__`.
+    pub post_body_parameter_overrides: Value,
+    /// True: HTTP/2 is wanted.
+    pub http2: Typed<Flag>,
     /// Everything else.
     #[serde(flatten)]
     pub others: Others,
@@ -241,9 +271,13 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "keepalive_interval",
         "cooldown_period",
         "breaker",
+        "metrics",
         "stats",
+        "proxy",
+        "ca_file",
+        "headers",
     ],
-    without_effect: &["timeout_policy", "error_triggers", "proxy", "model_price"],
+    without_effect: &["timeout_policy", "error_triggers", "model_price"],
     synonyms: &[
         ("max_body_size", "max_request_body_bytes"),
         ("max_file_size", "max_upload_bytes"),
@@ -256,8 +290,13 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         ("timeout", "model_timeout"),
         ("cooldown", "cooldown_period"),
         ("circuit_breaker", "breaker"),
+        ("prometheus", "metrics"),
         ("statistics", "stats"),
         ("database", "stats"),
+        ("http_proxy", "proxy"),
+        ("ca", "ca_file"),
+        ("ca_cert", "ca_file"),
+        ("header", "headers"),
     ],
 };
 
@@ -348,13 +387,15 @@ pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
         "keepalive_interval",
         "cooldown_period",
         "breaker",
+        "proxy",
+        "ca_file",
+        "headers",
+        "post_body_parameter_overrides",
+        "http2",
     ],
     without_effect: &[
         "timeout_policy",
-        "proxy",
-        "headers",
         "passthrough_request_headers",
-        "post_body_parameter_overrides",
         "exclude_endpoints",
         "max_request_body_bytes",
         "search_defaults",
@@ -373,6 +414,12 @@ pub const PROVIDER_PREFERENCES: Vocabulary = Vocabulary {
         ("circuit_breaker", "breaker"),
         ("timeout", "model_timeout"),
         ("header", "headers"),
+        ("http_proxy", "proxy"),
+        ("ca", "ca_file"),
+        ("ca_cert", "ca_file"),
+        ("overrides", "post_body_parameter_overrides"),
+        ("body_overrides", "post_body_parameter_overrides"),
+        ("h2", "http2"),
     ],
 };
 

@@ -38,7 +38,7 @@ pub(super) fn resolve(
         report.warning(path, format!("the environment variable {variable} is not set; nothing is put in its place"));
     }
 
-    let preferences = preferences::resolve(&raw.preferences, &top, report);
+    let preferences = preferences::resolve(&raw.preferences, &top, unset, report);
     let limits = TimeLimits::with_patience(patience);
     let around = Surroundings { unset, limits, for_channels: &preferences.for_channels };
     let place = top.key("providers");
@@ -88,6 +88,7 @@ pub(super) fn resolve(
         measures_prompts,
         keeps_alive,
         passes_unmoderated: preferences.passes_unmoderated,
+        metrics_are_public: preferences.metrics_are_public,
         stats: preferences.stats,
         trusted_proxies: preferences.trusted_proxies,
     })

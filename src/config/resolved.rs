@@ -10,6 +10,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::by_model::ByModel;
+use super::outbound::Outbound;
+use super::overrides::Overrides;
 use super::proxies::TrustedProxies;
 use super::rate::RateLimit;
 use super::secret::{Fingerprint, Secret};
@@ -44,6 +46,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
+    /// `metrics: public`: they can be read without a key.
+    pub metrics_are_public: bool,
     /// `stats`: what the statistics keep.
     pub stats: StatsSettings,
     /// The id of the next channel that none of its predecessors had.
@@ -118,6 +122,12 @@ pub struct Channel {
     pub rests: Rests,
     /// `breaker`; `None`: off.
     pub breaker: Option<Breaker>,
+    /// `proxy` and `ca_file`: how connections to it are opened.
+    pub outbound: Arc<Outbound>,
+    /// `headers`: what every request to it carries. Names are in lower case, and each is there once.
+    pub headers: Vec<(Arc<str>, Secret)>,
+    /// `post_body_parameter_overrides`: what is changed in JSON bodies.
+    pub overrides: Overrides,
     /// There for [`Dialect::Vertex`], and for no other.
     pub vertex: Option<Box<Vertex>>,
 }
@@ -142,6 +152,9 @@ impl Channel {
             key_limit,
             rests,
             breaker,
+            outbound,
+            headers,
+            overrides,
             vertex,
         } = self;
         (name, dialect, base_url, keys, models, tools, stream_usage, limits)
@@ -165,6 +178,7 @@ impl Channel {
                     &other.breaker,
                     &other.vertex,
                 )
+            && (outbound, headers, overrides) == (&other.outbound, &other.headers, &other.overrides)
     }
 
     /// The time limits of an attempt at a model: of this alias, by this name at the upstream.

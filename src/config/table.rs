@@ -57,6 +57,9 @@ fn keys(channel: &Channel) -> Vec<String> {
 
 fn address(channel: &Channel) -> Vec<String> {
     let mut lines = vec![without_credentials(&channel.base_url)];
+    if let Some(proxy) = &channel.outbound.proxy {
+        lines.push(format!("through the {} proxy {proxy}", proxy.protocol.name()));
+    }
     if let Some(Vertex { account, regions }) = channel.vertex.as_deref() {
         lines.push(format!("project {}", account.project_id));
         lines.push(match regions.as_slice() {
@@ -159,6 +162,7 @@ providers:
     model: [gpt-4o, long-upstream-name: short, third]
   - provider: second
     base_url: http://localhost:11434/v1
+    preferences: {proxy: 'socks5://CANARY7:CANARY8@proxy.example', headers: {x-key: CANARY9}}
 api_keys:
   - api: sk-CANARY5-bbbbbbbbbbbb
     model: [one/*: 3, <a/b>, all]
@@ -176,6 +180,7 @@ one      gpt     gpt-4o                       sk-CA…aa  https://api.one.exampl
                  long-upstream-name -> short  …
                  third
 second   gpt     (asked for at the upstream)  none      http://localhost:11434/v1
+                                                        through the SOCKS5 proxy proxy.example:1080
 
 client key  admin  moderated  rules            schedule        retries       rate limit
 sk-CA…bb    no     no         one/*: 3         fixed_priority  at most 2     60/min

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -60,6 +60,38 @@ pub fn count<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, D::Error
         Count::Fraction(count) => count.to_string().split('.').next().and_then(|whole| whole.parse().ok()),
         Count::Other(_) => None,
     })
+}
+
+/// A string with replacement characters for halves of surrogate pairs, which JSON can spell but no
+/// Rust string can hold. `None` for what is no string.
+pub fn lossy_text(json: &RawValue) -> Option<String> {
+    let Lossy(text) = serde_json::from_str(json.get()).ok()?;
+    Some(text.into_owned())
+}
+
+/// See [`lossy_text`].
+struct Lossy<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Lossy<'de> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Lossy<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Lossy<'de>, E> {
+                Ok(Lossy(String::from_utf8_lossy(bytes)))
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Lossy<'de>, E> {
+                Ok(Lossy(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())))
+            }
+        }
+        json.deserialize_bytes(Bytes)
+    }
 }
 
 /// The text from this byte on.

@@ -31,6 +31,7 @@ pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_images;
 pub mod passthrough;
+pub mod patch;
 pub mod refusal;
 pub mod rerank;
 pub mod sse;

@@ -26,9 +26,8 @@ pub async fn ask(
     gateway: web::Data<Gateway>,
 ) -> HttpResponse {
     let request_id: Arc<str> = new_request_id().into();
-    let stats = gateway.relay.stats.clone();
     let client_ip = client_ip(&request, &gateway.config().trusted_proxies);
-    let mut account = Account::open(stats, Arc::clone(&request_id), operation.row().endpoint, client_ip);
+    let mut account = Account::open(&gateway.relay, Arc::clone(&request_id), operation.row().endpoint, client_ip);
     let reply = match read(operation, &request, payload, &gateway, &mut account).await {
         Ok((client, asked)) if gateway.config().keeps_alive && asked.request.has_events() => {
             let (gateway, interval) = (gateway.clone(), asked.keepalive.clone());

@@ -21,7 +21,7 @@ pub async fn direct(
 ) -> HttpResponse {
     let request_id: Arc<str> = new_request_id().into();
     let client_ip = client_ip(request, &gateway.config().trusted_proxies);
-    let mut account = Account::open(gateway.relay.stats.clone(), Arc::clone(&request_id), endpoint, client_ip);
+    let mut account = Account::open(&gateway.relay, Arc::clone(&request_id), endpoint, client_ip);
     let mut response = match answer(&mut account).await {
         Ok(response) => {
             account.answered();

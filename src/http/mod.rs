@@ -9,6 +9,7 @@ mod edge;
 mod errors;
 mod health;
 mod keys;
+mod metrics;
 mod models;
 mod page;
 mod reply;

@@ -7,15 +7,16 @@ use crate::canon::{Failure, FailureKind, Operation};
 
 use super::ask::ask;
 use super::errors::error_response;
-use super::{Gateway, health, keys, models, stats};
+use super::{Gateway, health, keys, metrics, models, stats};
 
 /// What there is beside the operations, as it is listed for who asks for something else.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
     "GET /v1/models",
     "GET /v1/models/{id}",
     "GET /v1/generate-api-key",
     "GET /v1/stats",
     "GET /stats",
+    "GET /metrics",
     "GET /healthz",
 ];
 
@@ -34,6 +35,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(resource("/v1/generate-api-key", "GET").route(web::get().to(keys::generate)))
         .service(resource("/stats", "GET").route(web::get().to(stats::stats)))
         .service(resource("/v1/stats", "GET").route(web::get().to(stats::stats)))
+        .service(resource("/metrics", "GET").route(web::get().to(metrics::metrics)))
         .service(
             resource("/healthz", "GET, HEAD")
                 .route(web::get().to(health::healthz))

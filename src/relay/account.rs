@@ -1,70 +1,89 @@
 //! What is noted of a request on its way, and reported once when it is over.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::{Lease, StatsQueue};
 use crate::canon::{Failure, FailureKind, Usage};
-use crate::config::{ClientKey, Secret};
+use crate::config::{ClientKey, Secret, shown};
+use crate::metrics::{Ending, Metrics};
 use crate::stats::{AttemptRow, RequestRow};
 
-/// The outcome of an attempt that was answered.
-const ANSWERED: &str = "ok";
-/// The outcome of an attempt whose client left.
-const CANCELLED: &str = "cancelled";
+use super::answer::Relay;
+use super::trail::{self, Trial};
 
-/// A header with more attempts than fit here, in bytes, leaves some out: a proxy in front answers with
-/// an error of its own when the headers of an answer are larger than what it set aside (nginx: 4 KiB).
-const MAX_TRAIL_BYTES: usize = 2000;
+/// What the log has of a request whose client left before it got an answer, as nginx has it.
+const CLIENT_LEFT: u16 = 499;
 
-/// The account of one request. Whatever becomes of the request, dropping the account reports it:
-/// an answer, a refusal, a client that went away. Each attempt is a line of the log, too.
+/// The account of one request. Whatever becomes of the request, dropping the account reports it to
+/// the log, the metrics and the statistics: an answer, a refusal, a client that went away.
 pub struct Account {
     stats: StatsQueue,
+    metrics: Arc<Metrics>,
     request_id: Arc<str>,
+    endpoint: &'static str,
     started: Instant,
-    row: Option<RequestRow>,
-    /// Whether keys go into rows as they are. Never into the log.
-    keeps_whole_keys: bool,
+    /// The client's key as it may be shown.
+    key: Option<Arc<str>>,
+    model: Option<Arc<str>>,
+    /// What the client got, as far as it got anything.
+    status: Option<u16>,
+    /// `None`: nothing is decided yet.
+    ending: Option<Ending>,
+    begun: Option<Begun>,
+    usage: Option<Usage>,
     attempts: Vec<Trial>,
+    /// What statistics alone want.
+    kept: Option<Kept>,
 }
 
-/// One attempt.
-struct Trial {
-    row: AttemptRow,
-    /// Its key as it may be shown.
-    key: Option<Arc<str>>,
-    started: Instant,
-    /// The status of a failure.
-    status: Option<u16>,
+/// The beginning of an answer.
+struct Begun {
+    after: Duration,
+    in_pieces: bool,
+}
+
+struct Kept {
+    /// Whether keys go into rows as they are. Never into the log.
+    whole_keys: bool,
+    client_ip: Option<IpAddr>,
+    whole_key: Option<Arc<str>>,
+    is_streamed: bool,
+    text: Option<Arc<str>>,
+    timestamp: SystemTime,
 }
 
 impl Account {
     /// Opens the account of a request that has just come in.
-    pub fn open(stats: StatsQueue, request_id: Arc<str>, endpoint: &'static str, client_ip: Option<IpAddr>) -> Self {
-        let settings = stats.settings();
-        let row = settings.map(|_| RequestRow {
-            request_id: Arc::clone(&request_id),
-            endpoint,
-            client_ip: client_ip.map(|ip| ip.to_string().into()),
-            process_time: Default::default(),
-            first_response_time: None,
-            provider: None,
-            model: None,
-            api_key: None,
-            success: None,
-            status: None,
+    pub fn open(relay: &Relay, request_id: Arc<str>, endpoint: &'static str, client_ip: Option<IpAddr>) -> Self {
+        let stats = relay.stats.clone();
+        let kept = stats.settings().map(|settings| Kept {
+            whole_keys: settings.keeps_whole_keys,
+            client_ip,
+            whole_key: None,
             is_streamed: false,
-            is_flagged: false,
             text: None,
-            usage: None,
             timestamp: SystemTime::now(),
-            attempts: Vec::new(),
         });
-        let keeps_whole_keys = settings.is_some_and(|settings| settings.keeps_whole_keys);
-        Self { row, stats, request_id, started: Instant::now(), keeps_whole_keys, attempts: Vec::new() }
+        let metrics = Arc::clone(relay.control.metrics());
+        metrics.endpoint(endpoint).begin();
+        Self {
+            stats,
+            metrics,
+            request_id,
+            endpoint,
+            started: Instant::now(),
+            key: None,
+            model: None,
+            status: None,
+            ending: None,
+            begun: None,
+            usage: None,
+            attempts: Vec::new(),
+            kept,
+        }
     }
 
     /// The `x-request-id` of the answer.
@@ -74,101 +93,69 @@ impl Account {
 
     /// The client is known.
     pub fn client(&mut self, client: &ClientKey) {
-        if let Some(row) = &mut self.row {
-            let is_whole = self.keeps_whole_keys;
-            row.api_key = Some(if is_whole { client.secret.exposed() } else { Arc::clone(&client.label) });
+        self.key = Some(Arc::clone(&client.label));
+        if let Some(kept) = self.kept.as_mut().filter(|kept| kept.whole_keys) {
+            kept.whole_key = Some(client.secret.exposed());
         }
     }
 
     /// What the client asks for is known.
     pub fn asks(&mut self, model: &Arc<str>, is_streamed: bool, text: Option<String>) {
-        if let Some(row) = &mut self.row {
-            row.model = Some(Arc::clone(model));
-            row.is_streamed = is_streamed;
-            row.text = text.map(Arc::from);
+        self.model = Some(Arc::clone(model));
+        if let Some(kept) = &mut self.kept {
+            kept.is_streamed = is_streamed;
+            kept.text = text.map(Arc::from);
         }
     }
 
     /// The client gets no answer, but is told why.
     pub fn refused(&mut self, failure: &Failure) {
-        if let Some(row) = &mut self.row {
-            (row.success, row.status) = (Some(false), Some(failure.status()));
-            row.is_flagged = failure.kind == FailureKind::Flagged;
-        }
+        (self.status, self.ending) = (Some(failure.status()), Some(Ending::Failed(failure.kind)));
     }
 
     /// An attempt at a model begins. Neither succeeded nor failed, it ends undecided: the client left.
     pub fn attempt(&mut self, lease: &Lease, model: &Arc<str>) {
-        let key = lease.key_label().cloned();
-        let whole_key = || lease.channel().keys.get(lease.key()).map(Secret::exposed);
-        self.attempts.push(Trial {
-            row: AttemptRow {
-                provider: Arc::clone(&lease.channel().name),
-                provider_api_key: key
-                    .clone()
-                    .and_then(|label| if self.keeps_whole_keys { whole_key() } else { Some(label) }),
-                region: lease.region().cloned(),
-                model: Arc::clone(model),
-                success: None,
-                outcome: CANCELLED,
-                duration: Duration::ZERO,
-            },
-            key,
-            started: Instant::now(),
-            status: None,
-        });
+        let keeps_whole_keys = self.kept.as_ref().is_some_and(|kept| kept.whole_keys);
+        let whole_key = || lease.key_label().and_then(|_| lease.channel().keys.get(lease.key()).map(Secret::exposed));
+        self.attempts.push(Trial::begin(lease, model, if keeps_whole_keys { whole_key() } else { None }));
     }
 
-    /// The attempt's first event is here, and with it the answer.
-    pub fn first_event(&mut self) {
-        let elapsed = self.started.elapsed();
-        if let Some(row) = &mut self.row {
-            row.first_response_time = Some(elapsed);
-            row.status = Some(200);
-            row.provider = self.attempts.last().map(|attempt| Arc::clone(&attempt.row.provider));
-        }
+    /// The attempt's first event is here, and with it the answer: the first of its pieces, or all of it.
+    pub fn first_event(&mut self, in_pieces: bool) {
+        self.begun = Some(Begun { after: self.started.elapsed(), in_pieces });
+        self.status = Some(200);
     }
 
     /// Token counts are known.
     pub fn used(&mut self, usage: Option<Usage>) {
-        if let Some(row) = &mut self.row {
-            row.usage = usage.or(row.usage);
-        }
+        self.usage = usage.or(self.usage);
     }
 
     /// The gateway itself has answered.
     pub fn answered(&mut self) {
-        if let Some(row) = &mut self.row {
-            (row.success, row.status) = (Some(true), Some(200));
-        }
+        (self.status, self.ending) = (Some(200), Some(Ending::Answered));
     }
 
     /// The last attempt ended with a whole answer to the client's request.
     pub fn succeeded(&mut self) {
-        if let Some(row) = &mut self.row {
-            row.success = Some(true);
-        }
+        self.ending = Some(Ending::Answered);
         self.judged();
     }
 
     /// The last attempt ended with a whole answer, which is not the client's.
     pub fn judged(&mut self) {
-        self.end_attempt(Some(true), ANSWERED, None);
+        self.end_attempt(Ending::Answered, None);
     }
 
     /// The answer broke off after it had begun.
     pub fn broke(&mut self, failure: &Failure) {
-        if let Some(row) = &mut self.row {
-            row.success = Some(false);
-        }
+        self.ending = Some(Ending::Failed(failure.kind));
         self.failed(failure);
     }
 
     /// The answer had begun and ends before it is whole, for which the last attempt is not to blame.
-    pub fn cut_short(&mut self) {
-        if let Some(row) = &mut self.row {
-            row.success = Some(false);
-        }
+    pub fn cut_short(&mut self, failure: &Failure) {
+        self.ending = Some(Ending::Failed(failure.kind));
     }
 
     /// The last attempt failed. One that had nothing to send was none.
@@ -176,113 +163,128 @@ impl Account {
         if failure.kind.is_unsent() {
             self.attempts.pop();
         } else {
-            self.end_attempt(Some(false), failure.kind.public().code, failure.upstream_status);
+            self.end_attempt(Ending::Failed(failure.kind), failure.upstream_status);
         }
     }
 
-    /// The attempts so far, as a list for those who run the gateway:
-    /// `openai;key=sk-ab..yz;outcome=rate_limit_exceeded;status=429;ms=12, backup;outcome=ok;ms=340`.
-    /// Of very many, the first ones and the last one, which says how many it comes after.
+    /// The attempts so far, as a list for those who run the gateway.
     pub fn trail(&self) -> String {
-        let Some((last, others)) = self.attempts.split_last() else { return String::new() };
-        let mut trail = String::new();
-        let mut told = 0;
-        for attempt in others {
-            if trail.len() > MAX_TRAIL_BYTES {
-                break;
-            }
-            attempt.push(&mut trail);
-            trail.push_str(", ");
-            told += 1;
-        }
-        last.push(&mut trail);
-        if told < others.len() {
-            let _ = write!(trail, ";after={}", others.len());
-        }
-        trail
+        trail::trail(&self.attempts)
     }
 
-    fn end_attempt(&mut self, success: Option<bool>, outcome: &'static str, status: Option<u16>) {
+    fn end_attempt(&mut self, ending: Ending, status: Option<u16>) {
         let number = self.attempts.len();
-        let Some(Trial { row, key, started, status: noted }) = self.attempts.last_mut() else { return };
-        (row.success, row.outcome, row.duration, *noted) = (success, outcome, started.elapsed(), status);
-        let level = if success == Some(false) { log::Level::Warn } else { log::Level::Info };
-        if log::log_enabled!(level) {
-            let key = key.iter().map(|key| format!(" key {key}"));
-            let place: String = key.chain(row.region.iter().map(|region| format!(" region {region}"))).collect();
-            let status = status.map(|status| format!(" (status {status})")).unwrap_or_default();
-            let (id, channel, model, ms) = (&self.request_id, &row.provider, &row.model, row.duration.as_millis());
-            log::log!(level, "request {id} attempt {number}: {channel}{place} {model:?}: {outcome}{status}, {ms} ms");
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.end(ending, status, &self.request_id, number);
+        }
+    }
+
+    /// The channel whose answer the client got, or the beginning of it.
+    fn provider(&self) -> Option<&Arc<str>> {
+        self.begun.as_ref().and_then(|_| self.attempts.last()).map(|attempt| &attempt.provider)
+    }
+
+    /// One line, whatever became of the request.
+    fn log(&self, ending: Ending, time: Duration) {
+        if !log::log_enabled!(target: "uni_api::request", log::Level::Info) {
+            return;
+        }
+        // Where nothing was tried, the model may be anything that a client has sent.
+        let model = self.model.as_deref().map(|model| match self.attempts.is_empty() {
+            true => Cow::Owned(shown(model)),
+            false => Cow::Borrowed(model),
+        });
+        let usage = self.usage.unwrap_or_default();
+        log::info!(
+            target: "uni_api::request",
+            id = &*self.request_id,
+            endpoint = self.endpoint,
+            key = self.key.as_deref(),
+            model = model.as_deref(),
+            channel = self.provider().map(|provider| &**provider),
+            attempts = self.attempts.len(),
+            status = self.status.unwrap_or(CLIENT_LEFT),
+            outcome = ending.code(),
+            ttft_ms = self.begun.as_ref().map(|begun| milliseconds(begun.after)),
+            total_ms = milliseconds(time),
+            prompt_tokens = usage.prompt_tokens,
+            completion_tokens = usage.completion_tokens;
+            "request"
+        );
+    }
+
+    fn count(&self, ending: Ending, time: Duration) {
+        self.metrics.endpoint(self.endpoint).end(self.status, ending, time);
+        if let (Some(begun), Some(attempt)) = (&self.begun, self.attempts.last()) {
+            attempt.series.answer(self.usage, begun.in_pieces.then_some(begun.after), time);
+        }
+    }
+
+    fn row(&mut self, kept: Kept, time: Duration) -> RequestRow {
+        RequestRow {
+            request_id: Arc::clone(&self.request_id),
+            endpoint: self.endpoint,
+            client_ip: kept.client_ip.map(|ip| ip.to_string().into()),
+            process_time: time,
+            first_response_time: self.begun.as_ref().map(|begun| begun.after),
+            provider: self.provider().cloned(),
+            model: self.model.take(),
+            api_key: kept.whole_key.or(self.key.take()),
+            success: self.ending.and_then(success),
+            status: self.status,
+            is_streamed: kept.is_streamed,
+            is_flagged: self.ending == Some(Ending::Failed(FailureKind::Flagged)),
+            text: kept.text,
+            usage: self.usage,
+            timestamp: kept.timestamp,
+            attempts: self.attempts.drain(..).filter_map(attempt_row).collect(),
         }
     }
 }
 
-impl Trial {
-    /// Puts it into the header with the attempts.
-    fn push(&self, header: &mut String) {
-        let Self { row, key, started, status } = self;
-        push_token(header, &row.provider);
-        for (name, value) in [("key", key), ("region", &row.region)] {
-            if let Some(value) = value {
-                header.push(';');
-                header.push_str(name);
-                header.push('=');
-                push_token(header, value);
-            }
-        }
-        let is_under_way = row.success.is_none();
-        let outcome = if is_under_way { ANSWERED } else { row.outcome };
-        let duration = if is_under_way { started.elapsed() } else { row.duration };
-        let status = status.map(|status| format!(";status={status}")).unwrap_or_default();
-        // Writing to a String cannot fail.
-        let _ = write!(header, ";outcome={outcome}{status};ms={}", duration.as_millis());
+fn attempt_row(attempt: Trial) -> Option<AttemptRow> {
+    let over = attempt.over()?;
+    Some(AttemptRow {
+        provider: attempt.provider,
+        provider_api_key: attempt.whole_key.or(attempt.key),
+        region: attempt.region,
+        model: attempt.model,
+        success: success(over.ending),
+        outcome: over.ending.code(),
+        duration: over.duration,
+    })
+}
+
+/// Whether there was a whole answer; `None` when the client left before that was decided.
+fn success(ending: Ending) -> Option<bool> {
+    match ending {
+        Ending::Answered => Some(true),
+        Ending::Failed(_) => Some(false),
+        Ending::Cancelled => None,
     }
 }
 
-/// Puts a text into a header: what is not visible ASCII, or has a meaning there, as `%XX`.
-fn push_token(header: &mut String, text: &str) {
-    for part in text.split_inclusive('…') {
-        let (plain, dots) = part.strip_suffix('…').map_or((part, ""), |plain| (plain, ".."));
-        for byte in plain.bytes() {
-            match byte {
-                b'%' | b',' | b';' | b'=' | b'"' => {}
-                b'!'..=b'~' => {
-                    header.push(char::from(byte));
-                    continue;
-                }
-                _ => {}
-            }
-            let _ = write!(header, "%{byte:02X}");
-        }
-        header.push_str(dots);
-    }
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if self.attempts.last().is_some_and(|attempt| attempt.row.success.is_none()) {
-            self.end_attempt(None, CANCELLED, None);
+        if self.attempts.last().is_some_and(|attempt| attempt.over().is_none()) {
+            self.end_attempt(Ending::Cancelled, None);
         }
-        if let Some(mut row) = self.row.take() {
-            row.process_time = self.started.elapsed();
-            row.attempts = self.attempts.drain(..).map(|attempt| attempt.row).collect();
+        if self.ending.is_none() && std::thread::panicking() {
+            let kind = FailureKind::Internal;
+            self.status.get_or_insert(kind.public().status);
+            self.ending = Some(Ending::Failed(kind));
+        }
+        let time = self.started.elapsed();
+        let ending = self.ending.unwrap_or(Ending::Cancelled);
+        self.count(ending, time);
+        self.log(ending, time);
+        if let Some(kept) = self.kept.take() {
+            let row = self.row(kept, time);
             self.stats.push(row);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::push_token;
-
-    #[test]
-    fn any_name_can_stand_in_the_trail() {
-        let token = |text| {
-            let mut header = String::new();
-            push_token(&mut header, text);
-            header
-        };
-        assert_eq!(token("sk-ab…yz#0011aaff"), "sk-ab..yz#0011aaff");
-        assert_eq!(token("我的; a,b=c"), "%E6%88%91%E7%9A%84%3B%20a%2Cb%3Dc");
     }
 }

@@ -6,7 +6,7 @@ use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::{Control, Lease, Outcome, Purpose, StatsQueue, Ticket};
-use crate::canon::Failure;
+use crate::canon::{Failure, FailureKind};
 use crate::config::ClientKey;
 use crate::routing::Quota;
 
@@ -98,6 +98,12 @@ impl Relay {
         account: &mut Account,
     ) -> Result<(Begun, Lease), Failure> {
         if client.is_moderated
+            && let Some(field) = asked.request.wordless()
+        {
+            let message = format!("this key's prompts are moderated; send \"{field}\" as a text or a list of texts");
+            return Err(Failure::new(FailureKind::InvalidRequest, message).at(field));
+        }
+        if client.is_moderated
             && let Some(text) = asked.request.words()
         {
             // Who is over the limit is not judged either.
@@ -113,7 +119,7 @@ impl Relay {
 }
 
 fn deliver(begun: Begun, lease: Lease, mut account: Account, over: Over) -> Answer {
-    account.first_event();
+    account.first_event(!matches!(begun, Begun::Whole { .. }));
     match begun {
         Begun::Whole { body, content_type, usage } => {
             account.used(usage);

@@ -93,7 +93,7 @@ pub(super) async fn within<T>(
 /// The failure without the channel's key, and with the channel's name; but what is said of the
 /// client's request stays as it was said.
 pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
-    let failure = upstream::without_key(lease.target(), failure);
+    let failure = upstream::without_secrets(lease.target(), failure);
     match failure.kind {
         FailureKind::Rejected
         | FailureKind::InvalidRequest

@@ -14,7 +14,7 @@ use crate::upstream::Body;
 
 use super::account::Account;
 use super::attempt::attributed;
-use super::drain::Over;
+use super::drain::{Over, shutting_down};
 
 /// The body of an answer that is passed on as it comes. Dropping it closes the upstream connection
 /// at once and gives the lease back.
@@ -69,7 +69,7 @@ impl ByteStream {
 
     /// There is no time for the rest. The channel is not to blame.
     fn cut_short(&mut self) -> io::Error {
-        self.account.cut_short();
+        self.account.cut_short(&shutting_down());
         self.lease = None;
         cut()
     }

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 use crate::actors::Lease;
 use crate::canon::{AnswerKind, Failure, FailureKind, Operation};
-use crate::dialect::call::{Call, Told, Translation, TypedStream, read_answer};
+use crate::dialect::call::{Call, Payload, Told, Translation, TypedStream, read_answer};
 use crate::dialect::passthrough::ChatStream;
 use crate::dialect::{AnswerStream, Wire};
 use crate::upstream::{self, Answer, Outgoing};
 
 use super::attempt::{Begun, MAX_ANSWER_BYTES, begin_stream, within};
+use super::overrides::overridden;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -31,8 +32,11 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
         Wire::Chat(_) => return Err(Failure::new(FailureKind::Internal, "this channel was asked for a chat")),
     };
     let outgoing: Outgoing = match translation {
-        None => call.for_upstream(model).into(),
-        Some(translation) => Bytes::from(translation.write_request(call, model)?).into(),
+        None => with_overrides(call.for_upstream(model), call, lease).into(),
+        Some(translation) => {
+            let body = Bytes::from(translation.write_request(call, model)?);
+            overridden(body, lease.channel(), &call.model).into()
+        }
     };
     let head = upstream::send(lease.target(), outgoing, limits);
     let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
@@ -42,15 +46,35 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
         let whole = translated(translation, call, answer);
         return within(total, deadline, FailureKind::TotalTimeout, whole).await;
     }
-    if answer.is_event_stream() {
-        let begun = begin_stream(answer, stream_of(call), |_| None);
+    let are_bytes = call.operation.row().answer == AnswerKind::Bytes;
+    // Where OpenAI itself may answer with a document, that is passed on.
+    let must_stream = call.stream && call.operation == Operation::Completions;
+    if answer.is_event_stream() && !call.stream && !are_bytes {
+        let message = "the upstream answered with a stream, which was not asked for";
+        return Err(Failure::new(FailureKind::UnreadableAnswer, message));
+    }
+    if answer.is_event_stream() || must_stream {
+        let fault_in = |document: Bytes| read_answer(call.operation, &document, "").err();
+        let begun = begin_stream(answer, stream_of(call), fault_in);
         return within(first_event, deadline, FailureKind::FirstEventTimeout, begun).await;
     }
-    if call.operation.row().answer == AnswerKind::Bytes && !is_text(&answer) {
+    if are_bytes && !is_text(&answer) {
         return within(first_event, deadline, FailureKind::FirstEventTimeout, bytes(answer)).await;
     }
     let total = limits.total.saturating_sub(started.elapsed());
     within(total, deadline, FailureKind::TotalTimeout, whole(call.operation, answer)).await
+}
+
+/// JSON is in one segment. Forms go on as they are.
+fn with_overrides(payload: Payload, call: &Call, lease: &Lease) -> Payload {
+    match payload.content_type {
+        Some(_) => payload,
+        None => {
+            let segments = payload.segments.into_iter();
+            let segments = segments.map(|json| overridden(json, lease.channel(), &call.model)).collect();
+            Payload { segments, content_type: None }
+        }
+    }
 }
 
 async fn translated(translation: Translation, call: &Call, answer: Answer) -> Result<Begun, Failure> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::actors::Lease;
 use crate::canon::{AnswerKind, ChatEvent, Failure, FailureKind, Operation, Usage};
-use crate::config::MediaFetch;
+use crate::config::{Channel, MediaFetch};
 use crate::dialect::call::Call;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
 use crate::dialect::passthrough::{ChatRequest, Demands};
@@ -18,6 +18,7 @@ use crate::upstream::Outgoing;
 
 use super::kept_alive::Interval;
 use super::media::{Fetched, bring_in};
+use super::overrides::overridden;
 
 /// A client's request, as it came.
 pub enum Request {
@@ -67,6 +68,14 @@ impl Request {
         }
     }
 
+    /// The field that cannot be moderated, as something else than text is in it.
+    pub fn wordless(&self) -> Option<&'static str> {
+        match self {
+            Self::Chat(_) => None,
+            Self::Call(call) => call.wordless(),
+        }
+    }
+
     /// How many characters count for limits of tokens.
     pub fn chars(&self) -> usize {
         match self {
@@ -98,6 +107,7 @@ pub struct Asked {
 pub(super) struct Exchange<'r> {
     asked: &'r Asked,
     chat: &'r ChatRequest,
+    channel: &'r Channel,
     demands: Demands<'r>,
     /// What the upstream speaks, if that is not what the client speaks.
     format: Option<Format>,
@@ -113,7 +123,7 @@ impl<'r> Exchange<'r> {
             Wire::Chat(format) => Some(format),
             Wire::Same | Wire::Call(_) => None,
         };
-        Self { asked, chat, demands, format }
+        Self { asked, chat, channel, demands, format }
     }
 
     /// What goes to the upstream.
@@ -128,6 +138,7 @@ impl<'r> Exchange<'r> {
         };
         let knows_betas = matches!(self.format, Some(Format::Anthropic(_)));
         let anthropic_beta = self.asked.anthropic_beta.as_ref().filter(|_| knows_betas).cloned();
+        let body = overridden(body, self.channel, &self.chat.model);
         Ok(Outgoing { anthropic_beta, ..body.into() })
     }
 

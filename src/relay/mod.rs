@@ -15,7 +15,9 @@ mod journey;
 mod kept_alive;
 mod media;
 mod moderation;
+mod overrides;
 mod stream;
+mod trail;
 
 pub use account::Account;
 pub use answer::{Answer, Relay, Reply};

@@ -81,9 +81,10 @@ impl EventStream {
     fn cut_short(&mut self) -> Bytes {
         self.body = None;
         self.account.used(self.chat.usage());
-        self.account.cut_short();
+        let failure = shutting_down();
+        self.account.cut_short(&failure);
         self.lease = None;
-        error_event(&shutting_down())
+        error_event(&failure)
     }
 
     fn take_in(&mut self, Passed { bytes, failure }: Passed) -> Bytes {

@@ -12,14 +12,16 @@ use awc::error::{ConnectError, SendRequestError};
 use awc::http::Version;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
+use rustls::CertificateError;
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::TimeLimits;
+use crate::config::{Outbound, TimeLimits};
 use crate::dialect::call::Payload;
 use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
 use super::client::post_request;
+use super::proxy::fault_of_proxy;
 use super::target::Target;
 
 /// A pooled connection that the upstream has just closed fails at once. Within this time, and with
@@ -109,7 +111,7 @@ async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Resu
         .map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
     let body = InSlices { segment: Bytes::new(), later: outgoing.body.clone().into_iter() };
     let mut headers = HeaderMap::new();
-    if let Some(features) = &outgoing.anthropic_beta {
+    if let Some(features) = outgoing.anthropic_beta.as_ref().filter(|_| !target.has_header(ANTHROPIC_BETA)) {
         headers.insert(HeaderName::from_static(ANTHROPIC_BETA), features.clone());
     }
     if let Some(content_type) = &outgoing.content_type {
@@ -119,7 +121,7 @@ async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Resu
         true => request.send_body(body),
         false => request.extra_headers(headers).send_body(body),
     };
-    sent.await.map_err(|error| not_answered(&error))
+    sent.await.map_err(|error| not_answered(&error, &target.outbound))
 }
 
 /// A request body that is handed over in slices. awc copies what it sends into a buffer first; so
@@ -163,8 +165,13 @@ pub(super) fn has_readable_end(response: &ClientResponse) -> bool {
         || response.version() == Version::HTTP_10
 }
 
-/// What an error of the client library means for the request.
-pub(super) fn not_answered(error: &SendRequestError) -> Failure {
+/// What an error of the client library means for a request over connections that are opened like this.
+pub(super) fn not_answered(error: &SendRequestError, outbound: &Outbound) -> Failure {
+    if let (Some(proxy), SendRequestError::Connect(error)) = (&outbound.proxy, error)
+        && let Some(fault) = fault_of_proxy(error)
+    {
+        return Failure::new(FailureKind::Connect, format!("the {} proxy {proxy} {fault}", proxy.protocol.name()));
+    }
     let (kind, message) = match error {
         SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
             (FailureKind::ConnectionLost, "the upstream closed the connection without an answer".to_owned())
@@ -176,7 +183,8 @@ pub(super) fn not_answered(error: &SendRequestError) -> Failure {
             (FailureKind::Connect, "the upstream's host name has no address; check base_url".to_owned())
         }
         SendRequestError::Connect(ConnectError::Io(error)) => {
-            (FailureKind::Connect, format!("no connection to the upstream: {}", error.kind()))
+            let tls = error.get_ref().and_then(|error| error.downcast_ref()).map(without_tls);
+            (FailureKind::Connect, tls.unwrap_or_else(|| format!("no connection to the upstream: {}", error.kind())))
         }
         SendRequestError::Response(ParseError::Io(_)) => {
             (FailureKind::ConnectionLost, "the upstream reset the connection without an answer".to_owned())
@@ -187,6 +195,18 @@ pub(super) fn not_answered(error: &SendRequestError) -> Failure {
         _ => (FailureKind::Connect, "no connection to the upstream".to_owned()),
     };
     Failure::new(kind, message)
+}
+
+/// Why there is no TLS. Whoever runs an authority of their own is told where to name it.
+fn without_tls(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "nobody trusted has signed the upstream's certificate; if its authority is one of yours, name it in \
+             preferences.ca_file"
+                .to_owned()
+        }
+        error => format!("no TLS connection to the upstream: {error}"),
+    }
 }
 
 /// What an answer that is no success means for the request. `advice` is for a refused key.

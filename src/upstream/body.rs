@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::canon::{Failure, FailureKind};
 
-use super::noting::noting_the_end;
+use super::noting::takes_a_connection_along;
 
 /// The pieces of an answer. Fails when the upstream is silent for longer than the idle limit, and
 /// when it closes before the end that it announced or that chunks have: awc itself takes a cut body
@@ -20,7 +20,8 @@ use super::noting::noting_the_end;
 ///
 /// Dropping it closes the connection, unless the body was read to its end.
 pub struct Body {
-    response: ClientResponse,
+    /// Until its end.
+    response: Option<ClientResponse>,
     /// Bytes that are still to come, if the upstream said how many.
     missing: Option<u64>,
     announced: bool,
@@ -32,7 +33,13 @@ pub struct Body {
 impl Body {
     pub(super) fn new(response: ClientResponse, length: Option<u64>, idle: Duration) -> Self {
         let is_open_ended = response.version() == Version::HTTP_10;
-        Self { response, missing: length, announced: length.is_some(), is_open_ended, idle: IdleLimit::new(idle) }
+        Self {
+            response: Some(response),
+            missing: length,
+            announced: length.is_some(),
+            is_open_ended,
+            idle: IdleLimit::new(idle),
+        }
     }
 
     /// Whether the upstream has said how long its body is; then one that comes to its end is whole.
@@ -75,8 +82,8 @@ impl Body {
 
     /// The next piece; to be polled only while there is room for it.
     pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        let (polled, has_closed) = noting_the_end(|| Pin::new(&mut self.response).poll_next(context));
-        let Poll::Ready(item) = polled else {
+        let Some(response) = &mut self.response else { return Poll::Ready(None) };
+        let Poll::Ready(item) = Pin::new(response).poll_next(context) else {
             ready!(self.idle.poll_expired(context));
             let message = "the upstream fell silent in the middle of its answer";
             return Poll::Ready(Some(Err(Failure::new(FailureKind::IdleTimeout, message))));
@@ -89,9 +96,11 @@ impl Body {
                 Some(Ok(piece))
             }
             Some(Err(_)) => Some(Err(cut())),
-            None if self.missing.take().is_some_and(|missing| missing > 0) => Some(Err(cut())),
-            None if has_closed && !self.is_open_ended => Some(Err(cut())),
-            None => None,
+            None => {
+                let has_closed = takes_a_connection_along(self.response.take());
+                let is_short = self.missing.is_some_and(|missing| missing > 0);
+                (is_short || (has_closed && !self.is_open_ended)).then(|| Err(cut()))
+            }
         })
     }
 }

@@ -7,11 +7,17 @@
 //! - no redirects: `x-api-key` and the like would follow to a foreign host;
 //! - no time limit of its own: attempts have four named ones;
 //! - TCP_NODELAY, which awc never sets: without it a body in two segments waits 40 ms;
-//! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only.
+//! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only: with
+//!   HTTP/2, awc ends all streams of a connection when it grows old, when the server announces that
+//!   it will close it, and when one request is given up while it waits for its turn.
+//!
+//! There is one client for each [`Outbound`], so that nothing goes through a connection of another
+//! way.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +31,10 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::config::{Authorities, Outbound};
+
 use super::noting::Noting;
+use super::proxy::ThroughProxy;
 use super::target::Target;
 
 /// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
@@ -35,12 +44,15 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// How many prepared requests a thread keeps: as many as there are keys in any configuration of
 /// ordinary size. Beyond it they are prepared anew.
 const MAX_PREPARED: usize = 4096;
+/// How many clients and TLS configurations are kept. New ones come with a new configuration only, and
+/// seldom then.
+const MAX_WAYS: usize = 1024;
 
 /// What the gateway calls itself.
 pub(super) const USER_AGENT: &str = concat!("uni-api/", env!("CARGO_PKG_VERSION"));
 
 thread_local! {
-    static CLIENT: OnceCell<Client> = const { OnceCell::new() };
+    static CLIENTS: RefCell<Vec<(Arc<Outbound>, Client)>> = const { RefCell::new(Vec::new()) };
     static PREPARED: RefCell<HashMap<u64, FrozenClientRequest>> = RefCell::new(HashMap::new());
 }
 
@@ -50,11 +62,30 @@ pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The client of this thread.
-pub(super) fn client(connect_limit: Duration) -> Client {
-    CLIENT.with(|client| {
-        client.get_or_init(|| build(Connector::new(Resolver::default()).service(), connect_limit)).clone()
-    })
+/// The client of this thread for connections that are opened like this.
+pub(super) fn client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
+    CLIENTS.with_borrow_mut(|clients| kept(clients, outbound, || open_client(outbound, connect_limit)))
+}
+
+fn open_client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
+    let tls = tls_config(&outbound.authorities);
+    match &outbound.proxy {
+        None => build(Connector::new(Resolver::default()).service(), tls, connect_limit),
+        Some(proxy) => build(ThroughProxy::new(Rc::new(proxy.clone())), tls, connect_limit),
+    }
+}
+
+/// The value for this key, which `make` makes.
+fn kept<K: Clone + PartialEq, V: Clone>(all: &mut Vec<(K, V)>, key: &K, make: impl FnOnce() -> V) -> V {
+    if let Some((_, value)) = all.iter().find(|(other, _)| other == key) {
+        return value.clone();
+    }
+    let value = make();
+    if all.len() >= MAX_WAYS {
+        all.clear();
+    }
+    all.push((key.clone(), value.clone()));
+    value
 }
 
 /// The request head of a POST to this target, built once per thread.
@@ -65,7 +96,7 @@ pub(super) fn post_request(
     if let Some(request) = PREPARED.with_borrow(|prepared| prepared.get(&target.id).cloned()) {
         return Ok(request);
     }
-    let mut request = client(connect_limit)
+    let mut request = client(&target.outbound, connect_limit)
         .post(target.uri.clone())
         .insert_header((header::CONTENT_TYPE, "application/json"))
         .insert_header((header::USER_AGENT, USER_AGENT));
@@ -93,14 +124,14 @@ fn host(uri: &Uri) -> Option<String> {
     })
 }
 
-/// A client whose connections `connector` opens.
-pub(super) fn build<S>(connector: S, connect_limit: Duration) -> Client
+/// A client whose connections `connector` opens, with TLS of this kind.
+pub(super) fn build<S>(connector: S, tls: Arc<ClientConfig>, connect_limit: Duration) -> Client
 where
     S: Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError> + Clone + 'static,
 {
     let connector = awc::Connector::new()
         .connector(NoDelay(connector))
-        .rustls_0_23(tls_config())
+        .rustls_0_23(tls)
         .limit(0)
         .timeout(connect_limit)
         .handshake_timeout(connect_limit)
@@ -109,15 +140,16 @@ where
     Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
 }
 
-fn tls_config() -> Arc<ClientConfig> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let config = CONFIG.get_or_init(|| {
-        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+/// Trusts the public authorities and these.
+pub(super) fn tls_config(authorities: &Authorities) -> Arc<ClientConfig> {
+    static CONFIGS: Mutex<Vec<(Authorities, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
+    let mut configs = CONFIGS.lock().unwrap_or_else(PoisonError::into_inner);
+    kept(&mut configs, authorities, || {
+        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().chain(authorities).cloned());
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Arc::new(config)
-    });
-    Arc::clone(config)
+    })
 }
 
 /// A TCP connector whose connections send at once, and take note of their end.

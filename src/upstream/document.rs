@@ -1,5 +1,6 @@
 //! Small documents that are asked for once in a while: a list of models, a configuration file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use awc::ClientResponse;
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::TimeLimits;
+use crate::config::{Outbound, TimeLimits};
 use crate::dialect::model_list::read_model_list;
 
 use super::attempt::{content_length, not_answered};
@@ -70,12 +71,12 @@ const WITHOUT_LENGTH: &str = "a document came without Content-Length; should it 
 ///
 /// The upstream did not answer with such a list.
 pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<String>, Failure> {
-    let mut request = client(limits.connect).get(target.uri.clone());
+    let mut request = client(&target.outbound, limits.connect).get(target.uri.clone());
     for (name, value) in &target.headers {
         request = request.insert_header((name.clone(), value.clone()));
     }
     let text = in_time(async {
-        let response = get(request).await?;
+        let response = get(request, &target.outbound).await?;
         if content_length(&response).is_none() {
             log::warn!("{WITHOUT_LENGTH}");
         }
@@ -102,8 +103,8 @@ pub async fn fetch_text(url: &Url) -> Result<String, Failure> {
 ///
 /// There is none, or it is not text.
 pub async fn fetch_changed(url: &Url, known: &Validators) -> Result<Option<Document>, Failure> {
-    let limits = TimeLimits::with_patience(PATIENCE);
-    let mut request = client(limits.connect).get(url.as_str());
+    let (outbound, limits) = (Arc::default(), TimeLimits::with_patience(PATIENCE));
+    let mut request = client(&outbound, limits.connect).get(url.as_str());
     if !url.username().is_empty() {
         request = request.basic_auth(url.username(), url.password().unwrap_or_default());
     }
@@ -111,7 +112,7 @@ pub async fn fetch_changed(url: &Url, known: &Validators) -> Result<Option<Docum
         request = request.insert_header((name, value.clone()));
     }
     in_time(async {
-        let response = match get(request).await? {
+        let response = match get(request, &outbound).await? {
             response if response.status() == StatusCode::NOT_MODIFIED => return Ok(None),
             response => response,
         };
@@ -129,9 +130,9 @@ async fn in_time<T>(document: impl Future<Output = Result<T, Failure>>) -> Resul
         .map_err(|_| Failure::new(FailureKind::TotalTimeout, "the document did not come in time"))?
 }
 
-async fn get(request: awc::ClientRequest) -> Result<ClientResponse, Failure> {
-    let request = request.insert_header((header::USER_AGENT, USER_AGENT));
-    let response = request.send().await.map_err(|error| not_answered(&error))?;
+async fn get(request: awc::ClientRequest, outbound: &Outbound) -> Result<ClientResponse, Failure> {
+    let request = request.insert_header_if_none((header::USER_AGENT, USER_AGENT));
+    let response = request.send().await.map_err(|error| not_answered(&error, outbound))?;
     match response.status() {
         status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok(response),
         status => Err(refused(status)),

@@ -2,6 +2,7 @@
 //!
 //! Source: Google's "Using OAuth 2.0 for Server to Server Applications", and RFC 7523.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::url::form_urlencoded;
@@ -14,7 +15,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::{Secret, ServiceAccount, TimeLimits};
+use crate::config::{Outbound, Secret, ServiceAccount, TimeLimits};
 
 use super::attempt::{content_length, not_answered};
 use super::body::Body;
@@ -44,17 +45,22 @@ pub struct Token {
     pub lifetime: Duration,
 }
 
-/// Exchanges a signed assertion for an access token.
+/// Exchanges a signed assertion for an access token, over connections that are opened like those of
+/// the channel.
 ///
 /// # Errors
 ///
 /// The endpoint refuses the account, cannot be reached, or does not answer with a token.
-pub async fn fetch_token(account: &ServiceAccount, limits: &TimeLimits) -> Result<Token, Failure> {
+pub async fn fetch_token(
+    account: &ServiceAccount,
+    outbound: &Arc<Outbound>,
+    limits: &TimeLimits,
+) -> Result<Token, Failure> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let assertion = assertion(account, since_1970.as_secs())?;
-    timeout(PATIENCE.min(limits.first_event), exchange(account, &assertion, limits)).await.unwrap_or_else(|_| {
-        Err(Failure::new(FailureKind::FirstEventTimeout, "the endpoint for access tokens did not answer in time"))
-    })
+    timeout(PATIENCE.min(limits.first_event), exchange(account, &assertion, outbound, limits)).await.unwrap_or_else(
+        |_| Err(Failure::new(FailureKind::FirstEventTimeout, "the endpoint for access tokens did not answer in time")),
+    )
 }
 
 /// The statement "I am this account, let me in", signed by it.
@@ -74,16 +80,22 @@ fn assertion(account: &ServiceAccount, now_unix_s: u64) -> Result<String, Failur
     Ok(format!("{statement}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
-async fn exchange(account: &ServiceAccount, assertion: &str, limits: &TimeLimits) -> Result<Token, Failure> {
+async fn exchange(
+    account: &ServiceAccount,
+    assertion: &str,
+    outbound: &Arc<Outbound>,
+    limits: &TimeLimits,
+) -> Result<Token, Failure> {
     let form = form_urlencoded::Serializer::new(String::new())
         .append_pair("grant_type", GRANT_TYPE)
         .append_pair("assertion", assertion)
         .finish();
-    let request = client(limits.connect)
+    let request = client(outbound, limits.connect)
         .post(account.token_uri.as_str())
         .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
         .insert_header((header::USER_AGENT, USER_AGENT));
-    let response = request.send_body(Bytes::from(form)).await.map_err(|error| unreachable(not_answered(&error)))?;
+    let sent = request.send_body(Bytes::from(form)).await;
+    let response = sent.map_err(|error| unreachable(not_answered(&error, outbound)))?;
     let status = response.status();
     let length = content_length(&response);
     let said = Body::new(response, length, limits.idle).collect(MAX_ANSWER_BYTES).await.map_err(unreachable)?;

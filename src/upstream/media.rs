@@ -4,7 +4,7 @@
 //! [`MediaFetch::Public`] every address that a name resolves to is checked between the look-up and
 //! the connection, for each redirect anew; nothing looks the name up a second time. Each fetch has
 //! a client of its own: nobody would come back to close idle connections to hosts that strangers
-//! name.
+//! name. No fetch goes through a proxy, which would look the name up again, in a network of its own.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -29,12 +29,12 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::canon::{Failure, FailureKind};
-use crate::config::MediaFetch;
+use crate::config::{Authorities, MediaFetch};
 
 use super::address::is_public;
 use super::attempt::{content_length, has_readable_end};
 use super::body::Body;
-use super::client::{USER_AGENT, build};
+use super::client::{USER_AGENT, build, tls_config};
 
 /// What a fetch may cost.
 struct Limits {
@@ -72,7 +72,7 @@ pub async fn fetch_media(address: &str, policy: MediaFetch) -> Result<Media, Fai
 }
 
 async fn fetch(address: &str, guard: Guard, limits: &Limits) -> Result<Media, Failure> {
-    let client = build(guard, limits.time);
+    let client = build(guard, tls_config(&Authorities::new()), limits.time);
     let mut url = Url::parse(address).map_err(|_| unavailable(None, &Refusal::NoAddress))?;
     let fetched = timeout(limits.time, follow(&client, &mut url, limits)).await;
     fetched.unwrap_or(Err(Refusal::Slow(limits.time))).map_err(|refusal| unavailable(url.host_str(), &refusal))

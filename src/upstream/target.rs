@@ -1,6 +1,7 @@
 //! An upstream endpoint with the headers of one key.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use awc::http::Uri;
@@ -9,7 +10,7 @@ use thiserror::Error;
 use url::Url;
 
 use crate::canon::Failure;
-use crate::config::{Channel, Secret};
+use crate::config::{Channel, Outbound, Secret};
 use crate::dialect::Wire;
 
 use super::route::{Auth, Endpoint, Route, route};
@@ -23,10 +24,14 @@ pub struct Target {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     wire: Wire,
     auth: Auth,
-    /// The key, to be erased from whatever the upstream says.
-    secret: Option<Secret>,
+    /// How connections are opened to there.
+    pub(super) outbound: Arc<Outbound>,
+    /// What is to be erased from whatever the upstream says: the key, and what stands in headers.
+    secrets: Vec<Secret>,
 }
 
+/// Words of this length in a configured header may be a key, in bytes.
+const MIN_SECRET_WORD: usize = 8;
 /// The beginning of a key counts as a part of it from this length on, in bytes.
 const MIN_BEGUN_KEY: usize = 6;
 
@@ -39,6 +44,9 @@ pub enum InvalidTarget {
     /// The key has characters that no header may carry.
     #[error("the key has characters that no HTTP header may carry; check it for line breaks")]
     Key,
+    /// A configured header cannot be sent.
+    #[error("a header cannot be sent; check this channel's preferences.headers")]
+    Header,
     /// Channels of that kind cannot be asked for this.
     #[error("this channel's format has no {0}")]
     Unsupported(&'static str),
@@ -51,7 +59,7 @@ impl Target {
     ///
     /// The URL or the key cannot be put on the wire, or the channel has no such endpoint.
     pub fn new(channel: &Channel, endpoint: Endpoint<'_>, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        Self::on(route(channel, endpoint)?, key)
+        Self::on(route(channel, endpoint)?, key, channel)
     }
 
     /// An address that belongs to no channel and speaks like OpenAI, asked with a key or none.
@@ -60,10 +68,19 @@ impl Target {
     ///
     /// The URL or the key cannot be put on the wire.
     pub fn at(url: Url, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
-        Self::on(Route { url, wire: Wire::Same, auth: Auth::Bearer, headers: &[] }, key)
+        Self::prepared(Route { url, wire: Wire::Same, auth: Auth::Bearer, headers: &[] }, key)
     }
 
-    pub(super) fn on(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
+    /// A route of a channel, with all that its configuration says of its requests.
+    pub(super) fn on(route: Route, key: Option<&Secret>, channel: &Channel) -> Result<Self, InvalidTarget> {
+        let mut target = Self { outbound: Arc::clone(&channel.outbound), ..Self::prepared(route, key)? };
+        for (name, value) in &channel.headers {
+            target.set_header(name, value)?;
+        }
+        Ok(target)
+    }
+
+    fn prepared(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let Route { mut url, wire, auth, headers } = route;
         // awc would not send them, and an address without them can go into a log.
@@ -75,7 +92,25 @@ impl Target {
         if let Some(key) = key {
             headers.push(shown(key, auth)?);
         }
-        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, wire, auth, secret: key.cloned() })
+        let (outbound, secrets) = (Arc::default(), Vec::from_iter(key.cloned()));
+        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, wire, auth, outbound, secrets })
+    }
+
+    /// Adds a header, in place of the one of this name.
+    fn set_header(&mut self, name: &str, value: &Secret) -> Result<(), InvalidTarget> {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| InvalidTarget::Header)?;
+        let mut header = HeaderValue::from_str(value.expose()).map_err(|_| InvalidTarget::Header)?;
+        header.set_sensitive(true);
+        self.headers.retain(|(other, _)| *other != name);
+        self.headers.push((name, header));
+        let words = value.expose().split_whitespace().filter(|word| word.len() >= MIN_SECRET_WORD);
+        self.secrets.extend(words.map(Secret::new));
+        Ok(())
+    }
+
+    /// Whether every request there has a header of this name.
+    pub(super) fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(other, _)| other == name)
     }
 
     /// What to check when the key is refused there.
@@ -106,9 +141,13 @@ fn shown(key: &Secret, auth: Auth) -> Result<(HeaderName, HeaderValue), InvalidT
     Ok((name, value))
 }
 
-/// The failure without the key of this target, should the upstream have repeated it in what it said.
-pub fn without_key(target: &Target, failure: Failure) -> Failure {
-    let Some(key) = &target.secret else { return failure };
+/// The failure without the secrets of this target, should the upstream have repeated one in what it
+/// said.
+pub fn without_secrets(target: &Target, failure: Failure) -> Failure {
+    target.secrets.iter().fold(failure, without_key)
+}
+
+fn without_key(failure: Failure, key: &Secret) -> Failure {
     let erase = |text: String| without_begun_key(text.replace(key.expose(), &key.masked()), key.expose());
     Failure {
         message: erase(failure.message),

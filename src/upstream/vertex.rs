@@ -6,7 +6,7 @@
 use ::url::Url;
 
 use crate::canon::Operation;
-use crate::config::Secret;
+use crate::config::{Channel, Secret};
 use crate::dialect::gemini::embeddings::Method;
 use crate::dialect::{Format, Translation, Wire, anthropic, gemini};
 
@@ -27,21 +27,21 @@ pub struct Placement<'a> {
     pub model: &'a str,
 }
 
-/// Where to ask for an answer of a model, with an access token. Google's own host in `base` is
-/// replaced by that of the region; any other stays, as does the path, for it is that of a gateway
-/// in front.
+/// Where to ask for an answer of a model of this channel, with an access token. Google's own host in
+/// its address is replaced by that of the region; any other stays, as does the path, for it is that of
+/// a gateway in front.
 ///
 /// # Errors
 ///
 /// The URL or the token cannot be put on the wire, or there is no such operation.
 pub fn vertex_target(
-    base: &Url,
+    channel: &Channel,
     placement: &Placement<'_>,
     (operation, stream): (Operation, bool),
     token: &Secret,
 ) -> Result<Target, InvalidTarget> {
-    let route = route(base, placement, (operation, stream));
-    Target::on(route.ok_or(InvalidTarget::Unsupported(operation.row().name))?, Some(token))
+    let route = route(&channel.base_url, placement, (operation, stream));
+    Target::on(route.ok_or(InvalidTarget::Unsupported(operation.row().name))?, Some(token), channel)
 }
 
 fn route(base: &Url, placement: &Placement<'_>, (operation, stream): (Operation, bool)) -> Option<Route> {

@@ -53,6 +53,39 @@ async fn a_stream_ends_with_done_or_with_an_error() {
 }
 
 #[actix_web::test]
+async fn a_stream_is_whole_when_every_prompt_is_completed() {
+    let other = chunk(" b", "\"stop\"").replace("\"index\":0", "\"index\":1");
+    let both = Reply::sse([chunk(" a", "\"stop\""), other]);
+    let upstream = FakeUpstream::in_turn([both.clone().cut_after(1), both]).await;
+    let gateway = Gateway::before([channel("up", &upstream)]).await;
+    let request = with(once_upon(), json!({"stream": true, "prompt": ["Once", "Twice"]}));
+    let cut = gateway.client().post_json(COMPLETIONS, KEY, &request).await.events();
+    assert!(cut.len() == 2 && cut[1].contains("upstream_cut_answer"), "{cut:?}");
+    let whole = gateway.client().post_json(COMPLETIONS, KEY, &request).await.events();
+    assert!(whole.len() == 3 && whole[2] == "[DONE]", "{whole:?}");
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn a_stream_comes_where_one_is_asked_for_and_nowhere_else() {
+    let events = [chunk(" a", "null"), chunk(" time", "\"stop\""), "data: [DONE]\n\n".into()];
+    let (stream, document) = (Reply::sse(events.clone()), completion());
+    let unnamed = stream.clone().content_type("text/plain");
+    for (streams, wrong, right) in [(true, document.clone(), unnamed), (false, stream, document)] {
+        let (first, second) = (FakeUpstream::in_turn([wrong]).await, FakeUpstream::in_turn([right]).await);
+        let gateway = Setup::new([channel("first", &first), channel("second", &second)]).fixed_priority().start().await;
+        let request = with(once_upon(), json!({"stream": streams}));
+        let answer = gateway.client().post_json(COMPLETIONS, KEY, &request).await;
+        assert_eq!((answer.status, first.received().len(), second.received().len()), (200, 1, 1));
+        match streams {
+            true => assert_eq!(answer.text(), events.concat()),
+            false => assert_eq!(answer.json()["choices"][0]["text"], " a time"),
+        }
+        gateway.stop().await;
+    }
+}
+
+#[actix_web::test]
 async fn another_channel_completes_when_the_first_one_fails() {
     let second = FakeUpstream::in_turn([completion()]).await;
     for broken in

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which rooms a room may use. `app`, `cli` and the crate root are above all of them.
-const MAY_USE: [(&str, &[&str]); 9] = [
-    ("http", &["relay", "actors", "upstream", "dialect", "routing", "stats", "config", "canon"]),
-    ("relay", &["actors", "upstream", "dialect", "routing", "stats", "config", "canon"]),
+const MAY_USE: [(&str, &[&str]); 10] = [
+    ("http", &["relay", "actors", "upstream", "dialect", "routing", "stats", "metrics", "config", "canon"]),
+    ("relay", &["actors", "upstream", "dialect", "routing", "stats", "metrics", "config", "canon"]),
     // They prepare targets and ask for lists of models.
-    ("actors", &["upstream", "routing", "stats", "config", "canon"]),
+    ("actors", &["upstream", "routing", "stats", "metrics", "config", "canon"]),
     // It reads what an upstream says of an error.
     ("upstream", &["dialect", "config", "canon"]),
     ("dialect", &["canon"]),
     ("routing", &["config", "canon"]),
     ("stats", &["config", "canon"]),
+    ("metrics", &["canon"]),
     ("config", &[]),
     ("canon", &[]),
 ];

@@ -233,3 +233,30 @@ async fn a_client_that_leaves_while_it_is_judged_leaves_nothing_behind() {
     eventually("the judge to be left", async || upstream.open_connections() == 0).await;
     gateway.stop().await;
 }
+
+#[actix_web::test]
+async fn the_prompt_of_a_completion_cannot_hide_from_moderation() {
+    let upstream = judging().await;
+    let gateway = setup(&upstream, json!({})).start().await;
+    let ask = async |prompt: &str| {
+        let body = format!(r#"{{"model":"gpt-4o","prompt":{prompt}}}"#);
+        let request = Request::post("/v1/completions").key(KEY).body("application/json", body);
+        gateway.client().request(request).await
+    };
+    assert_eq!(ask(r#""nice""#).await.status, 200);
+    for prompt in [r#""bad \ud800""#, r#"["nice","bad"]"#, r#""b\u0061d""#] {
+        assert!(is_flagged(&ask(prompt).await), "{prompt}");
+    }
+    for prompt in [
+        r#"[98,97,100]"#,
+        r#"[[98,97,100]]"#,
+        r#"["nice",[98]]"#,
+        r#""nice","prompt":"bad""#,
+        r#""nice","Prompt":"bad""#,
+    ] {
+        let refused = ask(prompt).await;
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("prompt")), "{prompt}");
+    }
+    assert_eq!(chats(&upstream), 1);
+    gateway.stop().await;
+}

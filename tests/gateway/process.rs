@@ -1,11 +1,13 @@
 //! The program as a user starts it: where its configuration comes from, how it ends.
 
 use diesel::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{CHAT, FakeUpstream, KEY, Program, Reply, channel, hello};
+use uni_api::cli::logging;
+
+use crate::support::{CHAT, FakeUpstream, KEY, Program, Reply, channel, hello, logs::CANARY};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -39,6 +41,71 @@ async fn sigterm_ends_it_with_0_and_everything_on_disk() {
 }
 
 #[actix_web::test]
+async fn every_line_of_a_json_log_is_an_object() {
+    let (folder, upstream) = (folder(), FakeUpstream::in_turn([Reply::error(500, "no"), Reply::chat("Hi")]).await);
+    std::fs::write(folder.path().join("api.yaml"), configuration(&upstream)).unwrap();
+    let mut program = Program::start(folder.path(), &[("LOG_FORMAT", "json"), ("DISABLE_DATABASE", "true")]);
+    let client = program.client().await;
+    let answer = client.post_json(CHAT, KEY, &hello()).await;
+    assert_eq!(answer.status, 200);
+
+    let lines = [program.says("upstream_error").await, program.says("uni_api::request").await];
+    let [attempt, request] = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    assert_eq!(
+        (&attempt["level"], &attempt["target"], attempt.get("fields")),
+        (&json!("WARN"), &json!("uni_api::relay::trail"), None)
+    );
+    assert!(attempt["message"].as_str().unwrap().contains(" attempt 1: up key sk-"), "{attempt}");
+
+    assert_eq!(
+        request.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["timestamp", "level", "target", "message", "fields"]
+    );
+    assert_eq!((&request["level"], &request["message"]), (&json!("INFO"), &json!("request")));
+    let timestamp = request["timestamp"].as_str().unwrap();
+    let time = chrono::NaiveDateTime::parse_from_str(timestamp, "%Y-%m-%dT%H:%M:%S%.3fZ").unwrap();
+    assert!((chrono::Utc::now().naive_utc() - time).num_seconds().abs() < 60 && timestamp.len() == 24, "{timestamp}");
+    let mut fields = request["fields"].clone();
+    for time in ["ttft_ms", "total_ms"] {
+        assert!(fields[time].take().is_u64(), "{request}");
+    }
+    let key = fields["key"].take();
+    assert!(key.as_str().is_some_and(|key| key.starts_with("sk-cl…89")), "{key}");
+    let expected = json!({
+        "id": answer.header("x-request-id"), "endpoint": "POST /v1/chat/completions", "key": null, "model": "gpt-4o",
+        "channel": "up", "attempts": 2, "status": 200, "outcome": "ok", "ttft_ms": null, "total_ms": null,
+        "prompt_tokens": 7, "completion_tokens": 5,
+    });
+    assert_eq!(fields, expected);
+    assert_eq!(program.terminate().await.code(), Some(0));
+    for line in program.rest_of_log().await {
+        assert!(serde_json::from_str::<Value>(&line).is_ok_and(|line| line.is_object()), "{line}");
+    }
+}
+
+/// Not a test of its own: the next one runs it as a program that panics.
+#[test]
+#[ignore = "is for the next one"]
+#[should_panic]
+fn a_program_that_panics() {
+    logging::start(|name| std::env::var(name).ok()).unwrap();
+    panic!("with a {CANARY} in it");
+}
+
+#[actix_web::test]
+async fn a_panic_is_an_object_too_and_is_told_by_its_place_alone() {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", "process::a_program_that_panics", "--ignored", "--nocapture"]).env("LOG_FORMAT", "json");
+    let output = program.output().await.unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let line = log.lines().find(|line| line.contains("panic at")).unwrap_or_else(|| panic!("no panic in {log}"));
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["message"].as_str().unwrap().starts_with("panic at tests/gateway/process.rs:"), "{line}");
+    assert!(!log.contains(CANARY), "{log}");
+}
+
+#[actix_web::test]
 async fn without_any_configuration_it_does_not_start() {
     let folder = folder();
     let mut program = Program::start(folder.path(), &[]);
@@ -60,6 +127,9 @@ async fn a_wrong_variable_is_told_by_name() {
     let folder = folder();
     let mut program = Program::start(folder.path(), &[("TIMEOUT", "soon")]);
     program.says("TIMEOUT: expected a number of seconds").await;
+    assert_eq!(program.ends().await.code(), Some(2));
+    let mut program = Program::start(folder.path(), &[("LOG_FORMAT", "xml")]);
+    program.says("LOG_FORMAT: expected text or json").await;
     assert_eq!(program.ends().await.code(), Some(2));
 }
 

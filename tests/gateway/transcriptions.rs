@@ -370,3 +370,13 @@ async fn a_recording_is_written_into_the_statistics() {
     assert_eq!(rows, [row("whisper-1", "up 59"), row("whisper-1", "up 59"), row("whisper-1", "up -"), row("-", "- -")]);
     gateway.stop().await;
 }
+
+#[actix_web::test]
+async fn a_stream_that_was_not_asked_for_is_no_transcript() {
+    let (first, second) =
+        (FakeUpstream::in_turn([Reply::sse([DELTA, DONE])]).await, FakeUpstream::in_turn([transcript()]).await);
+    let gateway = Setup::new([listening("first", &first), listening("second", &second)]).fixed_priority().start().await;
+    let answer = send(&gateway, &small()).await;
+    assert_eq!((answer.status, answer.text(), first.received().len()), (200, r#"{"text":"Hello"}"#, 1));
+    gateway.stop().await;
+}

@@ -1,6 +1,9 @@
 //! How a channel differs from what it was.
 
-use crate::config::{Breaker, Channel, ModelName, ModelSource, Rests, Secret, Vertex, without_credentials};
+use crate::config::{
+    Breaker, Channel, ModelName, ModelSource, Outbound, Overrides, Patch, Proxy, Rests, Secret, Vertex,
+    without_credentials,
+};
 
 use super::details::{Details, by_model, displayed, or, span, yes_or_no};
 
@@ -23,6 +26,9 @@ pub fn details(old: &Channel, new: &Channel) -> Vec<String> {
         key_limit,
         rests,
         breaker,
+        outbound,
+        headers,
+        overrides,
         vertex,
     } = old;
     let mut details = Details::default();
@@ -47,6 +53,13 @@ pub fn details(old: &Channel, new: &Channel) -> Vec<String> {
     details.value("breaker", breaker, &new.breaker, |breaker| {
         or(breaker, "off", |Breaker { failures, open }| format!("{failures} failures, {}", span(open)))
     });
+    let Outbound { proxy, authorities } = &**outbound;
+    details.value("proxy", proxy, &new.outbound.proxy, |proxy| or(proxy, "none", shown_proxy));
+    details.value("ca_file", authorities, &new.outbound.authorities, |all| format!("{} certificates", all.len()));
+    details.value("headers", headers, &new.headers, |headers| {
+        listed(headers.iter().map(|(name, _)| name.to_string()).collect())
+    });
+    details.value("post_body_parameter_overrides", overrides, &new.overrides, shown_overrides);
     details.value("service account", vertex, &new.vertex, |vertex| or(vertex, "none", |vertex| shown_vertex(vertex)));
     details.told()
 }
@@ -75,6 +88,24 @@ fn cool_downs(details: &mut Details, old: &Rests, new: &Rests) {
     ] {
         details.value(name, old, new, |rest| or(rest, "by failure", span));
     }
+}
+
+fn shown_proxy(proxy: &Proxy) -> String {
+    format!("{} proxy {proxy}", proxy.protocol.name())
+}
+
+/// Which fields are changed, without what is put there.
+fn shown_overrides(Overrides { all, by_model }: &Overrides) -> String {
+    let fields = |Patch { set, remove }: &Patch| {
+        let removed = remove.iter().map(|name| format!("without {name}"));
+        set.keys().cloned().chain(removed).collect::<Vec<_>>()
+    };
+    let of_models = by_model.iter().map(|(model, patch)| format!("{model}: {{{}}}", listed(fields(patch))));
+    listed(fields(all).into_iter().chain(of_models).collect())
+}
+
+fn listed(names: Vec<String>) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn shown_vertex(Vertex { account, regions }: &Vertex) -> String {

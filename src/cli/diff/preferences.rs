@@ -20,6 +20,7 @@ pub fn details(old: &Config, new: &Config) -> Vec<String> {
         keeps_alive: _,
         trusted_proxies,
         passes_unmoderated,
+        metrics_are_public,
         stats,
         next_channel: _,
         next_client: _,
@@ -33,6 +34,9 @@ pub fn details(old: &Config, new: &Config) -> Vec<String> {
     details.items("trusted_proxies", trusted_proxies.networks(), new.trusted_proxies.networks(), displayed);
     details.value("moderation_on_error", passes_unmoderated, &new.passes_unmoderated, |passes| {
         if *passes { "allow" } else { "refuse" }.to_owned()
+    });
+    details.value("metrics", metrics_are_public, &new.metrics_are_public, |is_public| {
+        if *is_public { "public" } else { "admin" }.to_owned()
     });
     let StatsSettings { keeps_whole_keys, text_chars, retention_days } = stats;
     details.value("stats: whole keys", keeps_whole_keys, &new.stats.keeps_whole_keys, yes_or_no);

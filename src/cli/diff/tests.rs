@@ -21,7 +21,9 @@ providers:
     base_url: http://u:CANARY2@h/v1
     api: [sk-CANARY-two-0123456789, sk-CANARY-six-0123456789]
     model: [b, up: c]
-    preferences: {api_key_rate_limit: 5/min, cooldown_period: 7, model_timeout: {b: 3, default: 9}}
+    preferences: {api_key_rate_limit: 5/min, cooldown_period: 7, model_timeout: {b: 3, default: 9},
+      proxy: 'socks5://CANARY:CANARY@proxy.example', headers: {x-team: CANARY},
+      post_body_parameter_overrides: {user: CANARY, __remove__: seed, c: {top_p: 1}}}
   - {provider: stays, base_url: 'http://h/v1', api: sk-CANARY-stays-0123456789, model: [m]}
   - {provider: comes, base_url: 'http://h/v1', api: sk-CANARY-comes-0123456789, model: [m]}
 api_keys:
@@ -30,7 +32,7 @@ api_keys:
     role: admin
     model: [stays/*: 2, sk-CANARY-third-0123456789/*]
     preferences: {SCHEDULING_ALGORITHM: random, AUTO_RETRY: 2, RATE_LIMIT: 5/min}
-preferences: {rate_limit: 100/min, deadline: 20, trusted_proxies: [10.0.0.1], stats: {text: off, retention_days: off}}
+preferences: {rate_limit: 100/min, deadline: 20, trusted_proxies: [10.0.0.1], metrics: public, stats: {text: off, retention_days: off}}
 ";
 
 const CHANGES: &str = "\
@@ -43,6 +45,9 @@ channel changes:
   model_timeout: none -> b: 3 s, default: 9 s
   api_key_rate_limit: none -> 5/min
   cooldown_period: 0 s -> 7 s
+  proxy: none -> SOCKS5 proxy proxy.example:1080
+  headers: none -> x-team
+  post_body_parameter_overrides: none -> user, without seed, c: {top_p}
 channel goes: removed
 channel comes: added
 order of the channels: changes, stays, comes
@@ -60,6 +65,7 @@ preferences:
   deadline: by model -> 20 s
   trusted_proxies: added 10.0.0.1/32
   trusted_proxies: removed 127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, ::1/128, fc00::/7
+  metrics: admin -> public
   stats.text: 2000 -> 0
   stats.retention_days: 90 -> off
 ";

@@ -182,7 +182,8 @@ api_keys:
   - {api: sk-CANARY39, model: [sk-CANARY40/sk-CANARY41]}
   - {api: sk-CANARY40, model: [m]}
 preferences: {max_request_body_bytes: sk-CANARY25, media_fetch: sk-CANARY26, rate_limit: sk-CANARY42, deadline: sk-CANARY43,
-  moderation_on_error: sk-CANARY44, model_timeout: {m: sk-CANARY45}, cooldown_period: [sk-CANARY46], breaker: sk-CANARY47}
+  moderation_on_error: sk-CANARY44, model_timeout: {m: sk-CANARY45}, cooldown_period: [sk-CANARY46], breaker: sk-CANARY47,
+  metrics: sk-CANARY48}
 ";
     let loaded = load(text);
     assert!(loaded.diagnostics.len() > 15);
@@ -304,10 +305,10 @@ api_keys: [{api: k}]
 #[test]
 fn preferences_without_effect_are_known() {
     let loaded = with_provider(
-        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, proxy: 'socks5://user:CANARY@h:1', timeout_policy: x}",
+        "provider: p\nbase_url: http://h/v1\nimage: false\nnotes: x\npreferences: {stream_usage: false, search_defaults: CANARY, timeout_policy: x}",
     );
     assert!(!loaded.all().contains("unknown key") && !loaded.all().contains("CANARY"), "{}", loaded.all());
-    loaded.says("warning: providers[1].preferences.proxy: has no effect yet");
+    loaded.says("warning: providers[1].preferences.search_defaults: has no effect yet");
     assert!(!loaded.config().channels[1].stream_usage);
 }
 

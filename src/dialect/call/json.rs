@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::canon::{Failure, Operation};
-use crate::dialect::json::{Fields, edited, invalid, json_string, malformed, model_name};
+use crate::dialect::json::{Fields, edited, invalid, json_string, lossy_text, malformed, model_name};
 
 use super::Said;
 
@@ -29,23 +29,22 @@ impl JsonBody {
         let row = operation.row();
         let text = simdutf8::basic::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
         let Fields(fields) = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        let (mut model, mut stream, mut choices) = (None, None, None);
+        let mut read: Vec<(&str, &RawValue)> = Vec::new();
         for (name, value) in &fields {
-            let slot = match name.as_ref() {
-                "model" => &mut model,
-                "stream" => &mut stream,
-                "n" => &mut choices,
+            let mut known = ["model", "stream", "n"].iter().chain(row.required).chain(row.measured).chain(&row.words);
+            let Some(known) = known.find(|known| known.eq_ignore_ascii_case(name)) else { continue };
+            if known != name {
                 // A server that does not mind the case would take this one.
-                other if other.eq_ignore_ascii_case("model") => {
-                    return Err(invalid("the name of a field is \"model\" in lower case").at("model"));
-                }
-                _ => continue,
-            };
-            if slot.replace(*value).is_some() {
-                return Err(invalid(format!("\"{name}\" is there twice; send it once")));
+                return Err(invalid(format!("the name of a field is \"{known}\" in lower case")).at(known));
             }
+            if read.iter().any(|(name, _)| name == known) {
+                return Err(invalid(format!("\"{known}\" is there twice; send it once")).at(known));
+            }
+            read.push((known, value));
         }
-        let is_there = |field: &str| fields.iter().any(|(name, value)| name == field && value.get() != "null");
+        let value_of = |field: &str| read.iter().find(|(name, _)| *name == field).map(|(_, value)| *value);
+        let (model, stream, choices) = (value_of("model"), value_of("stream"), value_of("n"));
+        let is_there = |field: &str| value_of(field).is_some_and(|value| value.get() != "null");
         if let Some(missing) = row.required.iter().find(|field| !is_there(field)) {
             return Err(invalid(format!("the body has no {missing}; add \"{missing}\"")).at(missing));
         }
@@ -54,7 +53,10 @@ impl JsonBody {
             Some("true") => true,
             Some(_) => return Err(invalid("\"stream\" must be true or false").at("stream")),
         };
-        let choices = choices.and_then(|choices| choices.get().parse().ok()).unwrap_or(1);
+        let choices: usize = choices.and_then(|choices| choices.get().parse().ok()).unwrap_or(1);
+        // Each of several prompts is completed so many times.
+        let prompts = if operation == Operation::Completions { value_of("prompt").map_or(1, prompts) } else { 1 };
+        let choices = choices.saturating_mul(prompts);
         let (model, place) = match model.filter(|model| model.get() != "null") {
             Some(value) => (model_name(value)?, Ok(place(text, value.get()))),
             None => {
@@ -83,22 +85,31 @@ impl JsonBody {
         }
     }
 
-    /// The texts of a field: the string, or the strings of a list, in lines.
+    /// The texts of a field: the string, or the strings of a list, in lines. `None` if there are none.
     pub fn words(&self, field: &str) -> Option<String> {
-        match serde_json::from_str(self.field(field)?.get()).ok()? {
-            Value::String(text) => Some(text),
-            Value::Array(items) => {
-                let texts: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-                (!texts.is_empty()).then(|| texts.join("\n"))
+        let value = self.field(field)?;
+        let words = match lossy_text(value) {
+            Some(text) => text,
+            None => {
+                let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+                items.into_iter().filter_map(lossy_text).collect::<Vec<_>>().join("\n")
             }
-            _ => None,
-        }
+        };
+        (!words.is_empty()).then_some(words)
+    }
+
+    /// Whether a field has nothing but texts in it.
+    pub fn is_of_words(&self, field: &str) -> bool {
+        let Some(value) = self.field(field).filter(|value| value.get() != "null") else { return true };
+        let items = serde_json::from_str(value.get()).unwrap_or_else(|_| vec![value]);
+        items.into_iter().all(|item: &RawValue| item.get().starts_with('"'))
     }
 
     /// How many characters these fields have; a token counts as four.
     pub fn chars(&self, fields: &[&str]) -> usize {
-        let values = fields.iter().filter_map(|field| serde_json::from_str(self.field(field)?.get()).ok());
-        values.map(|value| chars(&value)).sum()
+        let values = fields.iter().filter_map(|field| self.field(field)).map(RawValue::get);
+        // What no string can hold counts as it is written.
+        values.map(|value| serde_json::from_str(value).map_or(value.len(), |value| chars(&value))).sum()
     }
 
     fn field(&self, name: &str) -> Option<&RawValue> {
@@ -107,13 +118,22 @@ impl JsonBody {
     }
 }
 
+/// How many prompts there are: a list of tokens is one of them.
+fn prompts(value: &RawValue) -> usize {
+    let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
+    items.into_iter().filter(|item| item.get().starts_with(['"', '['])).count().max(1)
+}
+
 fn chars(value: &Value) -> usize {
+    let is_data =
+        |name: &str, value: &Value| name != "text" && value.as_str().is_some_and(|it| it.starts_with("data:"));
     match value {
-        Value::String(text) if text.starts_with("data:") => 0,
         Value::String(text) => text.chars().count(),
         Value::Number(_) => 4,
         Value::Array(items) => items.iter().map(chars).sum(),
-        Value::Object(fields) => fields.values().map(chars).sum(),
+        Value::Object(fields) => {
+            fields.iter().filter(|(name, value)| !is_data(name, value)).map(|(_, value)| chars(value)).sum()
+        }
         Value::Null | Value::Bool(_) => 0,
     }
 }
@@ -194,6 +214,8 @@ mod tests {
             r#"{"model":"m","Model":"my secret","input":"a"}"#,
             r#"{"model":"m","\u006dodel":"my secret","input":"a"}"#,
             r#"{"model":["my secret"],"input":"a"}"#,
+            r#"{"model":"m","input":"a","input":"my secret"}"#,
+            r#"{"model":"m","input":"a","Input":"my secret"}"#,
             r#"{"model":"","input":"a"}"#,
             r#"{"model":"m","input":"a","stream":"my secret"}"#,
             r#"{"model":"m","input":"a"} my secret"#,
@@ -214,6 +236,25 @@ mod tests {
         assert_eq!(read(""), (false, 1));
         assert_eq!(read(r#","stream":null,"n":null"#), (false, 1));
         assert_eq!(read(r#","stream": true ,"n":3"#), (true, 3));
+        for (prompt, choices) in [(r#"["a","b"]"#, 4), ("[[1,2],[3],[4]]", 6), ("[1,2,3]", 2), (r#""a""#, 2), ("[]", 2)]
+        {
+            let body = format!(r#"{{"model":"m","prompt":{prompt},"n":2}}"#);
+            assert_eq!(parse(&body, Operation::Completions).unwrap().choices, choices, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_made_of_words_is_known() {
+        let is_of_words = |prompt: &str| {
+            let said = parse(&format!(r#"{{"model":"m","prompt":{prompt}}}"#), Operation::Completions);
+            said.unwrap().body.is_of_words("prompt")
+        };
+        for prompt in [r#""a""#, r#"["a","b \ud800"]"#, r#""\ud800""#, "[]"] {
+            assert!(is_of_words(prompt), "{prompt}");
+        }
+        for prompt in ["[1,2]", r#"["a",[1]]"#, "7", "true", r#"{"text":"a"}"#, r#"["a",null]"#] {
+            assert!(!is_of_words(prompt), "{prompt}");
+        }
     }
 
     #[test]
@@ -224,6 +265,11 @@ mod tests {
         assert_eq!(body(r#""h\u00e9""#).words("prompt").as_deref(), Some("hé"));
         assert_eq!(body(r#"["a","b"]"#).words("prompt").as_deref(), Some("a\nb"));
         assert_eq!(body("[1,2]").words("prompt"), None);
+        assert_eq!(body(r#""""#).words("prompt"), None);
+        assert_eq!(body(r#""harm \ud800""#).words("prompt").as_deref(), Some("harm \u{fffd}\u{fffd}\u{fffd}"));
+        assert_eq!(body(r#"["harm","\ud800"]"#).chars(&["prompt"]), 17);
+        assert_eq!(body(r#""data:abc""#).chars(&["prompt"]), 8);
+        assert_eq!(body(r#"[{"text":"data:abc"}]"#).chars(&["prompt"]), 8);
         assert_eq!(body(r#""h\u00e9""#).chars(&["prompt", "query"]), 2);
         assert_eq!(body("[[1,2],[3]]").chars(&["prompt"]), 12);
         assert_eq!(body(r#"[{"text":"abc","image":"data:image/png;base64,AAAA"}]"#).chars(&["prompt"]), 3);

@@ -33,7 +33,7 @@ pub struct Call {
     pub model: Arc<str>,
     /// Whether the answer is to be streamed as events.
     pub stream: bool,
-    /// How many choices or images the answer has (`n`).
+    /// How many choices or images the answer has.
     pub choices: usize,
     body: Body,
 }
@@ -110,6 +110,15 @@ impl Call {
     /// The user's words, if the operation has any. Read anew each time.
     pub fn words(&self) -> Option<String> {
         self.text(self.operation.row().words?)
+    }
+
+    /// The field that should have the user's words, if it has something else in it, such as tokens.
+    pub fn wordless(&self) -> Option<&'static str> {
+        let field = self.operation.row().words?;
+        match &self.body {
+            Body::Json(json) if !json.is_of_words(field) => Some(field),
+            Body::Json(_) | Body::Form(_) => None,
+        }
     }
 
     /// The text of a field, or the texts of a list. Read anew each time.

@@ -77,7 +77,11 @@ fn disposition(value: &[u8]) -> Result<Described, Failure> {
     })?;
     let has = |wanted: &[u8]| parameters.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
     let mut names = parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"name"));
-    match (names.next(), names.next(), has(b"name*")) {
+    // RFC 2231: `name*` is encoded, `name*0` and the next ones are put together; some prefer them.
+    let is_named_again = parameters
+        .iter()
+        .any(|(name, _)| name.split_at_checked(5).is_some_and(|(it, _)| it.eq_ignore_ascii_case(b"name*")));
+    match (names.next(), names.next(), is_named_again) {
         (Some((_, name)), None, false) => {
             Ok(Described { name: field_name(name)?, is_file: has(b"filename") || has(b"filename*") })
         }
@@ -137,6 +141,8 @@ mod tests {
             "Content-Disposition: form-data; name=\"a\"; Name=\"a\"\r\n",
             "Content-Disposition: form-data; name=\"a\"; name*=utf-8''model\r\n",
             "Content-Disposition: form-data; name*=utf-8''model\r\n",
+            "Content-Disposition: form-data; name=\"a\"; name*0=\"model\"\r\n",
+            "Content-Disposition: form-data; name=\"mod\"; NAME*1*=el\r\n",
             "Content-Disposition: form-data; name=\"mo\\del\"\r\n",
             "Content-Disposition: form-data; name=\"a\"\r\nContent-Disposition: form-data; name=\"b\"\r\n",
             "Content-Disposition: form-data;\r\n name=\"a\"\r\n",

@@ -1,13 +1,9 @@
 //! The text of a conversation that came last, whoever said it.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::json::Fields;
+use crate::dialect::json::{Fields, lossy_text};
 
 /// The content of the last message that has any text: all of it, or the last part of it that is
 /// text. What is moderated must be what upstreams read, so of fields that are there twice the last
@@ -38,34 +34,7 @@ fn field<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
 
 /// A string that is not empty.
 fn text(json: &RawValue) -> Option<String> {
-    let Lossy(text) = serde_json::from_str(json.get()).ok()?;
-    (!text.is_empty()).then(|| text.into_owned())
-}
-
-/// A string with replacement characters for halves of surrogate pairs, which JSON can spell but no
-/// Rust string can hold.
-struct Lossy<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Lossy<'de> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = Lossy<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Lossy<'de>, E> {
-                Ok(Lossy(String::from_utf8_lossy(bytes)))
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Lossy<'de>, E> {
-                Ok(Lossy(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())))
-            }
-        }
-        json.deserialize_bytes(Bytes)
-    }
+    lossy_text(json).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -203,6 +203,7 @@ mod tests {
             assert!(parse(&body).is_err(), "{body}");
         }
         assert_eq!(parse(r#"{"\u006dodel":"m","messages":[]}"#).unwrap().model.as_ref(), "m");
+        assert!(parse(r#"{"model":"m","messages":[],"Messages":[{"role":"user","content":"harm"}]}"#).is_err());
     }
 
     #[test]

@@ -144,8 +144,10 @@ impl<'de> Visitor<'de> for TopLevel<'de, '_> {
                 Cow::Borrowed(raw_key.trim_matches('"'))
             };
             let name = FieldName::of(&key);
-            if name != FieldName::Model && key.eq_ignore_ascii_case("model") {
-                return Err(M::Error::custom(format!("\"{key}\" is not \"model\"; field names are in lower case")));
+            // Servers that do not mind the case would take these ones.
+            let meant = ["model", "messages"].into_iter().find(|field| key.eq_ignore_ascii_case(field));
+            if let Some(meant) = meant.filter(|meant| *meant != key) {
+                return Err(M::Error::custom(format!("\"{key}\" is not \"{meant}\"; field names are in lower case")));
             }
             if name != FieldName::Other {
                 if found.seen.contains(&name) {

@@ -4,6 +4,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// What a test hides in secrets to find it again. Part of no other text.
@@ -25,6 +26,22 @@ pub fn lines() -> Vec<String> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+/// Puts fields behind a line: ` name=value`.
+struct Fields<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, name: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        self.0.push_str(&format!(" {name}={value}"));
+        Ok(())
+    }
+}
+
+/// The line about the request of this id, if it is over.
+pub fn of_request(id: &str) -> Option<String> {
+    let is_wanted = |line: &String| line.starts_with("INFO uni_api::request ") && line.contains(id);
+    lines().into_iter().find(is_wanted)
+}
+
 struct Keeper;
 
 impl Log for Keeper {
@@ -33,7 +50,8 @@ impl Log for Keeper {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let line = format!("{} {} {}", record.level(), record.target(), record.args());
+        let mut line = format!("{} {} {}", record.level(), record.target(), record.args());
+        record.key_values().visit(&mut Fields(&mut line)).expect("fields");
         if record.target().starts_with("uni_api") || line.contains(CANARY) {
             LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }

@@ -6,21 +6,25 @@
 //! longer than [`PATIENCE`] fails.
 
 mod client;
+mod fake_proxy;
 mod fake_upstream;
 pub mod form;
 pub mod gateway;
 pub mod logs;
 mod program;
 mod reply;
+mod tls;
 pub mod wire;
 
 use std::time::Duration;
 
 pub use client::{Answer, Client, Connection, OpenStream, Request};
+pub use fake_proxy::{FakeProxy, Manner};
 pub use fake_upstream::{FakeUpstream, Received, refusing_address};
 pub use gateway::{CHAT, Gateway, KEY, Setup, channel, channel_at, hello, hello_streamed, query, upstream_key, with};
 pub use program::Program;
 pub use reply::Reply;
+pub use tls::{Authority, TlsFront};
 
 /// After this long a wait has failed. No passing test comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(10);

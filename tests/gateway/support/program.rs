@@ -65,6 +65,14 @@ impl Program {
         Client::new(address.parse::<SocketAddr>().unwrap())
     }
 
+    /// Every line of the log that nobody has asked for, up to its end.
+    pub async fn rest_of_log(&mut self) -> Vec<String> {
+        while let Some(line) = within_patience("the end of the log", self.log.next_line()).await.unwrap() {
+            self.unheard.push(line);
+        }
+        std::mem::take(&mut self.unheard)
+    }
+
     pub async fn ends(&mut self) -> ExitStatus {
         within_patience("the end of the process", self.child.wait()).await.unwrap()
     }

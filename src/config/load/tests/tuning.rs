@@ -147,12 +147,14 @@ fn a_mistake_in_its_preferences_switches_a_provider_off() {
 
 #[test]
 fn settings_of_the_whole_are_read() {
-    let loaded = tuned("", "{deadline: 2.5, moderation_on_error: Allow}");
+    let loaded = tuned("", "{deadline: 2.5, moderation_on_error: Allow, metrics: public}");
     assert_eq!(loaded.lines(), [""; 0]);
     let config = loaded.config();
     assert_eq!((config.deadline, config.passes_unmoderated), (Some(Duration::from_millis(2500)), true));
-    let loaded = tuned("", "{moderation_on_error: refuse}");
+    assert!(config.metrics_are_public);
+    let loaded = tuned("", "{moderation_on_error: refuse, metrics: admin}");
     assert_eq!((loaded.config().passes_unmoderated, loaded.lines()), (false, vec![]));
+    assert!(!loaded.config().metrics_are_public);
 }
 
 #[test]
@@ -175,13 +177,18 @@ fn a_mistake_in_a_setting_of_the_whole_leaves_the_default() {
             "moderation_on_error: [allow]",
             ": expected a text, found a list; prompts that cannot be moderated are refused",
         ),
+        (
+            "metrics: pubic",
+            ": unknown word \"pubic\", did you mean \"public\"? (there are admin, public); only admins may read them",
+        ),
+        ("metrics: {public: true}", ": expected a text, found a mapping; only admins may read them"),
     ] {
         let loaded = tuned("", &format!("{{{written}}}"));
         let key = written.split(':').next().unwrap_or_default();
         loaded.says(&format!("error: preferences.{key}{message}"));
         assert_eq!(loaded.diagnostics.len(), 1, "{}", loaded.all());
         let config = loaded.config();
-        assert_eq!((config.deadline, config.passes_unmoderated), (None, false));
+        assert_eq!((config.deadline, config.passes_unmoderated, config.metrics_are_public), (None, false, false));
         assert_eq!(channel(&loaded).breaker, Some(Breaker::default()));
         assert_eq!(channel(&loaded).rests.channel, Duration::ZERO);
     }

@@ -1,0 +1,7 @@
+//! What the configuration says of requests to providers: through which proxy, whose certificates count, which headers
+//! they carry, and what is changed in their bodies.
+
+mod authorities;
+mod headers;
+mod overrides;
+mod proxies;
