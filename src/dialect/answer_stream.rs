@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::canon::{Failure, Usage};
+use crate::canon::{Failure, FailureKind, Usage};
 
 use super::Framing;
 use super::call::TypedStream;
@@ -34,6 +34,15 @@ pub struct Passed {
 impl Passed {
     pub(super) fn failed(failure: Failure) -> Self {
         Self { bytes: Bytes::new(), failure: Some(failure) }
+    }
+
+    /// The upstream has ended a stream that was not whole.
+    pub(super) fn not_whole(bytes: Bytes, has_substance: bool) -> Self {
+        let failure = match has_substance {
+            true => Failure::new(FailureKind::CutAnswer, "the upstream ended the stream before the answer was whole"),
+            false => Failure::new(FailureKind::EmptyAnswer, "the upstream ended the stream without an answer"),
+        };
+        Self { bytes, failure: Some(failure) }
     }
 }
 

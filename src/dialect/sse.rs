@@ -120,6 +120,15 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     Some(value.strip_prefix(b" ").unwrap_or(value))
 }
 
+/// Events of which the last may lack its blank line, with it.
+pub fn closed(events: &[u8]) -> BytesMut {
+    let mut closed = BytesMut::from(events);
+    if !closed.is_empty() && !closed.ends_with(b"\n\n") {
+        closed.extend_from_slice(if closed.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+    }
+    closed
+}
+
 /// An event that carries one line of text.
 pub fn write(data: &str) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))

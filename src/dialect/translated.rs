@@ -68,12 +68,7 @@ impl TranslatedStream {
             return Passed { bytes, failure: None };
         }
         if self.reader.progress() == Progress::Open {
-            let failure = if self.has_substance {
-                Failure::new(FailureKind::CutAnswer, "the upstream ended the stream before the answer was whole")
-            } else {
-                Failure::new(FailureKind::EmptyAnswer, "the upstream ended the stream without an answer")
-            };
-            return Passed { bytes, failure: Some(failure) };
+            return Passed::not_whole(bytes, self.has_substance);
         }
         self.end();
         let mut last = BytesMut::from(&*bytes);

@@ -85,7 +85,7 @@ async fn every_line_of_a_json_log_is_an_object() {
 
 /// Not a test of its own: the next one runs it as a program that panics.
 #[test]
-#[ignore = "is for the next one"]
+#[ignore = "panics as a program of its own, which the next test runs"]
 #[should_panic]
 fn a_program_that_panics() {
     logging::start(|name| std::env::var(name).ok()).unwrap();

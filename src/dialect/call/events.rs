@@ -3,7 +3,7 @@
 //!
 //! Source: OpenAI's API reference, "Image Streaming", "Transcription stream events", "Create speech".
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -67,18 +67,9 @@ impl TypedStream {
             return Passed { bytes, failure };
         }
         if !(self.may_end || self.is_done) {
-            return Passed::failed(match self.has_substance {
-                true => {
-                    Failure::new(FailureKind::CutAnswer, "the upstream ended the stream before the answer was whole")
-                }
-                false => Failure::new(FailureKind::EmptyAnswer, "the upstream ended the stream without an answer"),
-            });
+            return Passed::not_whole(Bytes::new(), self.has_substance);
         }
-        let mut last = BytesMut::from(&*bytes);
-        if !last.is_empty() && !last.ends_with(b"\n\n") {
-            last.extend_from_slice(if last.ends_with(b"\n") { b"\n" } else { b"\n\n" });
-        }
-        Passed { bytes: last.freeze(), failure: None }
+        Passed { bytes: sse::closed(&bytes).freeze(), failure: None }
     }
 
     /// Whether something of the answer has come.
@@ -139,6 +130,7 @@ impl TypedStream {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use proptest::prelude::*;
 
     use super::*;

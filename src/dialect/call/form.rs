@@ -67,23 +67,12 @@ impl FormBody {
 
 #[cfg(test)]
 mod tests {
-    use crate::dialect::form::Scanner;
+    use crate::dialect::form::form_of;
 
     use super::*;
 
-    /// A form of these fields; a name with a bang is a file's.
     fn parse(fields: &[(&str, &str)], operation: Operation) -> Result<Said<FormBody>, Failure> {
-        let mut scanner = Scanner::new("b");
-        for (name, value) in fields {
-            let name = match name.strip_suffix('!') {
-                Some(name) => format!("name=\"{name}\"; filename=\"f\""),
-                None => format!("name=\"{name}\""),
-            };
-            let part = format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
-            scanner.push(part.as_bytes()).unwrap();
-        }
-        scanner.push(b"--b--").unwrap();
-        FormBody::parse(scanner.finish().unwrap(), operation, "fresh".to_owned())
+        FormBody::parse(form_of(fields), operation, "fresh".to_owned())
     }
 
     #[test]

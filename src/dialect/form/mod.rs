@@ -104,3 +104,19 @@ fn is_index(text: &str) -> bool {
 fn wrong(message: impl Into<String>) -> Failure {
     Failure::new(FailureKind::InvalidRequest, message)
 }
+
+/// A form of these fields, for tests; a name with a bang is a file's.
+#[cfg(test)]
+pub(in crate::dialect) fn form_of(fields: &[(&str, &str)]) -> Form {
+    let mut scanner = Scanner::new("b");
+    for (name, value) in fields {
+        let name = match name.strip_suffix('!') {
+            Some(name) => format!("name=\"{name}\"; filename=\"f\""),
+            None => format!("name=\"{name}\""),
+        };
+        let part = format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
+        scanner.push(part.as_bytes()).unwrap();
+    }
+    scanner.push(b"--b--").unwrap();
+    scanner.finish().unwrap()
+}

@@ -150,7 +150,7 @@ mod tests {
     use base64::Engine;
 
     use crate::canon::FailureKind;
-    use crate::dialect::form::Scanner;
+    use crate::dialect::form::form_of;
 
     use super::*;
 
@@ -199,25 +199,10 @@ mod tests {
         assert!(request.has_mask);
     }
 
-    /// A form of these fields; a name with a bang is a file's.
-    fn form(fields: &[(&str, &str)]) -> Form {
-        let mut scanner = Scanner::new("b");
-        for (name, value) in fields {
-            let name = match name.strip_suffix('!') {
-                Some(name) => format!("name=\"{name}\"; filename=\"f\""),
-                None => format!("name=\"{name}\""),
-            };
-            let part = format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
-            scanner.push(part.as_bytes()).unwrap();
-        }
-        scanner.push(b"--b--").unwrap();
-        scanner.finish().unwrap()
-    }
-
     #[test]
     fn a_form_is_read_with_its_files() {
         let long = format!("GIF89a{}", "x".repeat(1_000_000));
-        let form = form(&[
+        let form = form_of(&[
             ("image[]!", &long),
             ("prompt", "a hat"),
             ("image[]!", "no image"),
@@ -251,7 +236,7 @@ mod tests {
             if field.0 != "prompt" {
                 fields.push(("prompt", "a hat"));
             }
-            let failure = read_form(&form(&fields)).unwrap_err();
+            let failure = read_form(&form_of(&fields)).unwrap_err();
             assert_eq!((failure.kind, failure.param.as_deref()), (kind, Some(param)));
         }
     }

@@ -49,16 +49,9 @@ impl ChatStream {
             return Passed { bytes, failure };
         }
         if !self.is_whole() {
-            return Passed::failed(if self.has_substance {
-                Failure::new(FailureKind::CutAnswer, "the upstream ended the stream before the answer was whole")
-            } else {
-                Failure::new(FailureKind::EmptyAnswer, "the upstream ended the stream without an answer")
-            });
+            return Passed::not_whole(Bytes::new(), self.has_substance);
         }
-        let mut last = BytesMut::from(&*bytes);
-        if !last.is_empty() && !last.ends_with(b"\n\n") {
-            last.extend_from_slice(if last.ends_with(b"\n") { b"\n" } else { b"\n\n" });
-        }
+        let mut last = sse::closed(&bytes);
         if !self.is_done {
             self.is_done = true;
             last.extend_from_slice(sse::DONE);
