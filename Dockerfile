@@ -4,6 +4,7 @@
 FROM rust:1-slim-trixie AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo ./.cargo
 COPY migrations ./migrations
 COPY src ./src
 # The caches survive a change of the sources; the binary must leave them to get into the image.

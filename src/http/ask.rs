@@ -19,6 +19,9 @@ use super::reply::response;
 use super::{Gateway, auth, body};
 
 /// Answers a request for this operation.
+///
+/// The framework moves the future of a handler three times before it runs, so what is large in this one
+/// is boxed.
 pub async fn ask(
     operation: Operation,
     request: HttpRequest,
@@ -34,7 +37,7 @@ pub async fn ask(
             let answer = async move { gateway.relay.answer(client, asked, account).await };
             KeptAlive::reply(Box::pin(answer), interval).await
         }
-        Ok((client, asked)) => gateway.relay.answer(client, asked, account).await,
+        Ok((client, asked)) => Box::pin(gateway.relay.answer(client, asked, account)).await,
         Err(failure) => {
             account.refused(&failure);
             failure.into()
@@ -88,7 +91,7 @@ async fn body(
         BodyKind::JsonOrForm => body::is_form(headers),
     };
     Ok(match is_form {
-        true => Body::Form(body::read_form(payload, headers, config.max_upload_bytes).await?),
+        true => Body::Form(Box::pin(body::read_form(payload, headers, config.max_upload_bytes)).await?),
         false => Body::Json(body::read(payload, headers, config.max_request_body_bytes).await?),
     })
 }

@@ -3,12 +3,16 @@
 use std::net::IpAddr;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use crate::config::TrustedProxies;
 
 /// Headers in which a proxy names one address, if it does not keep the list.
-const SINGLE: [&str; 3] = ["cf-connecting-ip", "true-client-ip", "x-real-ip"];
+const SINGLE: [HeaderName; 3] = [
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("x-real-ip"),
+];
 
 /// The address of the client: that of the socket, unless a trusted proxy is there and names another.
 pub fn client_ip(request: &HttpRequest, proxies: &TrustedProxies) -> Option<IpAddr> {
@@ -20,9 +24,9 @@ pub fn client_ip(request: &HttpRequest, proxies: &TrustedProxies) -> Option<IpAd
 /// The address that proxies name. Each adds whom it saw to the end of `x-forwarded-for`, so the last
 /// one that is no proxy of ours is the client, and what stands before it is only what that claims.
 fn named(headers: &HeaderMap, proxies: &TrustedProxies) -> Option<IpAddr> {
-    let lists: Vec<&str> = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+    let lists: Vec<&str> = headers.get_all(header::X_FORWARDED_FOR).filter_map(|value| value.to_str().ok()).collect();
     if lists.is_empty() {
-        return SINGLE.iter().find_map(|name| address(headers.get(*name)?.to_str().ok()?));
+        return SINGLE.iter().find_map(|name| address(headers.get(name)?.to_str().ok()?));
     }
     let mut seen = None;
     for entry in lists.iter().rev().flat_map(|list| list.rsplit(',')) {

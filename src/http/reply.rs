@@ -13,6 +13,12 @@ use crate::routing::Quota;
 use super::edge::name_request;
 use super::errors::error_response;
 
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-uni-api-attempts");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+
 /// The answer with all that is said beside it: what is left of the client's limit, in the headers
 /// that OpenAI's clients know ("Rate limits in headers"), and to an admin the attempts.
 pub fn response(reply: Reply, request_id: &str) -> HttpResponse {
@@ -28,7 +34,7 @@ pub fn response(reply: Reply, request_id: &str) -> HttpResponse {
         insert_quota(headers, quota);
     }
     if let Some(Ok(trail)) = reply.trail.filter(|trail| !trail.is_empty()).map(HeaderValue::try_from) {
-        headers.insert(HeaderName::from_static("x-uni-api-attempts"), trail);
+        headers.insert(ATTEMPTS, trail);
     }
     name_request(headers, request_id);
     response
@@ -48,15 +54,15 @@ fn streamed(events: BoxBody) -> HttpResponse {
 
 /// Asks nginx in front of us not to collect the answer.
 fn unbuffered(mut response: HttpResponse) -> HttpResponse {
-    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response.headers_mut().insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }
 
 fn insert_quota(headers: &mut HeaderMap, quota: Quota) {
-    headers.insert(HeaderName::from_static("x-ratelimit-limit-requests"), quota.limit.into());
-    headers.insert(HeaderName::from_static("x-ratelimit-remaining-requests"), quota.remaining.into());
+    headers.insert(LIMIT, quota.limit.into());
+    headers.insert(REMAINING, quota.remaining.into());
     if let Ok(reset) = HeaderValue::try_from(span(quota.reset)) {
-        headers.insert(HeaderName::from_static("x-ratelimit-reset-requests"), reset);
+        headers.insert(RESET, reset);
     }
 }
 

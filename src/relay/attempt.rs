@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::actors::Lease;
@@ -69,15 +70,15 @@ pub async fn attempt(asked: &Asked, lease: &Lease, deadline: Instant) -> Result<
 }
 
 /// The outcome of `step`, unless it takes longer than its own limit, which is a failure of `kind`, or
-/// than the whole request may.
-pub(super) async fn within<T>(
+/// than the whole request may. No async function: its future would have room for `step` twice.
+pub(super) fn within<T>(
     limit: Duration,
     deadline: Instant,
     kind: FailureKind,
     step: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+) -> impl Future<Output = Result<T, Failure>> {
     let limit = Instant::now() + limit;
-    match timeout_at(limit.min(deadline), step).await {
+    timeout_at(limit.min(deadline), step).map(move |outcome| match outcome {
         Ok(outcome) => outcome,
         Err(_) if deadline < limit => Err(deadline_passed()),
         Err(_) => Err(Failure::new(
@@ -87,7 +88,7 @@ pub(super) async fn within<T>(
                 _ => "the upstream did not begin to answer in time",
             },
         )),
-    }
+    })
 }
 
 /// The failure without the channel's key, and with the channel's name; but what is said of the

@@ -120,21 +120,26 @@ pub(super) fn trail(attempts: &[Trial]) -> String {
 
 /// Puts a text into a header: what is not visible ASCII, or has a meaning there, as `%XX`.
 fn push_token(header: &mut String, text: &str) {
+    // Nearly every name is plain.
+    if text.bytes().all(is_plain) {
+        return header.push_str(text);
+    }
     for part in text.split_inclusive('…') {
         let (plain, dots) = part.strip_suffix('…').map_or((part, ""), |plain| (plain, ".."));
         for byte in plain.bytes() {
-            match byte {
-                b'%' | b',' | b';' | b'=' | b'"' => {}
-                b'!'..=b'~' => {
-                    header.push(char::from(byte));
-                    continue;
-                }
-                _ => {}
+            if is_plain(byte) {
+                header.push(char::from(byte));
+            } else {
+                let _ = write!(header, "%{byte:02X}");
             }
-            let _ = write!(header, "%{byte:02X}");
         }
         header.push_str(dots);
     }
+}
+
+/// Whether it is visible ASCII that has no meaning in the header.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"%,;=\"".contains(&byte)
 }
 
 #[cfg(test)]

@@ -67,23 +67,54 @@ pub fn user_text(message: &str, chars: usize) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Message<'a> {
         #[serde(borrow)]
-        content: &'a RawValue,
+        content: Content<'a>,
     }
-    #[derive(serde::Deserialize)]
-    struct Part<'a> {
-        #[serde(borrow)]
-        text: Option<Cow<'a, str>>,
-    }
-    let content = serde_json::from_str::<Message<'_>>(message).ok()?.content.get();
-    let text = match content.starts_with('"') {
-        true => serde_json::from_str::<JsonText<'_>>(content).ok()?.0,
-        false => serde_json::from_str::<Vec<Part<'_>>>(content).ok()?.into_iter().rev().find_map(|part| part.text)?,
-    };
+    let text = serde_json::from_str::<Message<'_>>(message).ok()?.content.0?;
     let end = if text.len() <= chars { None } else { text.char_indices().nth(chars).map(|(at, _)| at) };
     Some(match end {
         Some(end) => text.get(..end)?.to_owned(),
         None => text.into_owned(),
     })
+}
+
+/// What a message says: a text, or parts of which the last one that is text counts.
+struct Content<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Content<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(TextOrParts).map(Content)
+    }
+}
+
+struct TextOrParts;
+
+impl<'de> Visitor<'de> for TextOrParts {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of parts")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut parts: S) -> Result<Self::Value, S::Error> {
+        #[derive(serde::Deserialize)]
+        struct Part<'a> {
+            #[serde(borrow)]
+            text: Option<Cow<'a, str>>,
+        }
+        let mut last = None;
+        while let Some(part) = parts.next_element::<Part<'de>>()? {
+            last = part.text.or(last);
+        }
+        Ok(last)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
