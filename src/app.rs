@@ -93,7 +93,8 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
         .tcp_nodelay(true)
         // Without it a client that went away is not noticed, and its upstream goes on billing.
         .h1_allow_half_closed(false)
-        .on_connect(move |_, of_connection| {
+        .on_connect(move |connection, of_connection| {
+            upstream::watch_over_client(connection);
             of_connection.insert(counted.opened());
         })
         .disable_signals()

@@ -7,6 +7,7 @@
 //! - no redirects: `x-api-key` and the like would follow to a foreign host;
 //! - no time limit of its own: attempts have four named ones;
 //! - TCP_NODELAY, which awc never sets: without it a body in two segments waits 40 ms;
+//! - names are looked up where that holds up nobody else;
 //! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only: with
 //!   HTTP/2, awc ends all streams of a connection when it grows old, when the server announces that
 //!   it will close it, and when one request is given up while it waits for its turn.
@@ -14,7 +15,7 @@
 //! There is one client for each [`Outbound`], so that nothing goes through a connection of another
 //! way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,9 +34,11 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Authorities, Outbound};
 
+use super::names::Names;
 use super::noting::Noting;
 use super::proxy::ThroughProxy;
 use super::target::Target;
+use super::vanished::watch_over_upstream;
 
 /// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -56,6 +59,20 @@ thread_local! {
     static PREPARED: RefCell<HashMap<u64, FrozenClientRequest>> = RefCell::new(HashMap::new());
 }
 
+tokio::task_local! {
+    /// Whether a connection was opened for the request of this task.
+    static HAS_OPENED: Cell<bool>;
+}
+
+/// The outcome of a request, and whether it went over a connection that there was before.
+pub(super) async fn noting_reuse<T>(request: impl Future<Output = T>) -> (T, bool) {
+    let noting = async {
+        let outcome = request.await;
+        (outcome, !HAS_OPENED.with(Cell::get))
+    };
+    HAS_OPENED.scope(Cell::new(false), noting).await
+}
+
 /// Chooses the cryptography of the process. To be called once before the first request.
 pub fn install_crypto() {
     // The second call of a process finds the first one's choice, which is the same.
@@ -70,7 +87,7 @@ pub(super) fn client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Clien
 fn open_client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
     let tls = tls_config(&outbound.authorities);
     match &outbound.proxy {
-        None => build(Connector::new(Resolver::default()).service(), tls, connect_limit),
+        None => build(Connector::new(Resolver::custom(Names::of_upstreams())).service(), tls, connect_limit),
         Some(proxy) => build(ThroughProxy::new(Rc::new(proxy.clone())), tls, connect_limit),
     }
 }
@@ -152,7 +169,7 @@ pub(super) fn tls_config(authorities: &Authorities) -> Arc<ClientConfig> {
     })
 }
 
-/// A TCP connector whose connections send at once, and take note of their end.
+/// A TCP connector whose connections send at once, notice when nobody is there any more, and take note of their end.
 #[derive(Clone)]
 struct NoDelay<S>(S);
 
@@ -170,10 +187,13 @@ where
     }
 
     fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
+        // Whoever does not ask need not know.
+        let _ = HAS_OPENED.try_with(|has_opened| has_opened.set(true));
         let connecting = self.0.call(info);
         async move {
             let connection = connecting.await?;
             connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
+            watch_over_upstream(connection.io_ref()).map_err(ConnectError::Io)?;
             let (stream, connection) = connection.replace_io(());
             Ok(connection.replace_io(Noting(stream)).1)
         }

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use crate::config::{Proxy, ProxyProtocol};
 
+use super::names::Names;
 use super::{connect, socks};
 
 /// Why a proxy gives no tunnel; goes on from its name. Never says anything of its user.
@@ -82,7 +83,7 @@ pub(super) struct ThroughProxy {
 
 impl ThroughProxy {
     pub fn new(proxy: Rc<Proxy>) -> Self {
-        Self { proxy, resolver: Resolver::default().service() }
+        Self { proxy, resolver: Resolver::custom(Names::of_upstreams()).service() }
     }
 
     async fn open(self, info: ConnectInfo<Uri>) -> Result<Connection<Uri, TcpStream>, Fault> {
