@@ -15,6 +15,7 @@ use crate::config::StatsSettings;
 use crate::stats::RequestRow;
 
 use super::control::Control;
+use super::messages::Crash;
 use writer::Flush;
 pub use writer::StatsActor;
 
@@ -118,6 +119,13 @@ impl StatsQueue {
     /// How many rows are still to be written.
     pub fn queued(&self) -> usize {
         self.0.as_ref().map_or(0, |line| line.counts.queued.load(Ordering::Relaxed))
+    }
+
+    /// Makes the writer panic; see [`Crash`].
+    pub fn crash(&self, crash: Crash) {
+        if let Some(line) = &self.0 {
+            line.writer.do_send(crash);
+        }
     }
 
     /// Waits until everything that was pushed is written. A database that is locked is waited for, up

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::stats::{Credit, PORTION, Progress, RequestRow, Store, StoreError, Trouble, WallClock, set_aside};
 
 use super::super::control::Control;
+use super::super::messages::Crash;
 use super::Counts;
 use super::complaints::Complaints;
 
@@ -205,14 +206,17 @@ impl StatsActor {
                     return self.flush(context);
                 }
             }
-            Err(_) => {
-                log::error!("the statistics writer panicked and is restarted");
-                self.drop_batch();
-                self.store = None;
-                context.stop();
-            }
+            Err(_) => self.restart(context),
         }
         self.answer_flushers();
+    }
+
+    /// Begins anew after a panic, without the rows over which it may have come.
+    fn restart(&mut self, context: &mut Context<Self>) {
+        log::error!("the statistics writer panicked and is restarted");
+        self.drop_batch();
+        self.store = None;
+        context.stop();
     }
 
     fn answer_flushers(&mut self) {
@@ -321,5 +325,21 @@ impl Handler<Flush> for StatsActor {
     fn handle(&mut self, Flush(done): Flush, context: &mut Context<Self>) {
         self.flushers.push((Instant::now() + FLUSH_PATIENCE, done));
         self.flush(context);
+    }
+}
+
+impl Handler<Crash> for StatsActor {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "it is what the message asks for")]
+    fn handle(&mut self, crash: Crash, context: &mut Context<Self>) {
+        match crash {
+            Crash::InHandler => {
+                if catch_unwind(|| panic!("crash on request")).is_err() {
+                    self.restart(context);
+                }
+            }
+            Crash::Fatal => panic!("fatal crash on request"),
+        }
     }
 }
