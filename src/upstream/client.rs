@@ -7,7 +7,8 @@
 //! - no redirects: `x-api-key` and the like would follow to a foreign host;
 //! - no time limit of its own: attempts have four named ones;
 //! - TCP_NODELAY, which awc never sets: without it a body in two segments waits 40 ms;
-//! - names are looked up where that holds up nobody else;
+//! - names are looked up where that holds up nobody else, and an address that is silent holds up none
+//!   of the host's others;
 //! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only: with
 //!   HTTP/2, awc ends all streams of a connection when it grows old, when the server announces that
 //!   it will close it, and when one request is given up while it waits for its turn.
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use actix_service::Service;
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector, Resolver};
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::error::FreezeRequestError;
 use awc::http::{Uri, header};
 use awc::{Client, FrozenClientRequest};
@@ -34,7 +35,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Authorities, Outbound};
 
-use super::names::Names;
+use super::dial::Dialler;
 use super::noting::Noting;
 use super::proxy::ThroughProxy;
 use super::target::Target;
@@ -87,7 +88,7 @@ pub(super) fn client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Clien
 fn open_client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
     let tls = tls_config(&outbound.authorities);
     match &outbound.proxy {
-        None => build(Connector::new(Resolver::custom(Names::of_upstreams())).service(), tls, connect_limit),
+        None => build(Dialler::new(), tls, connect_limit),
         Some(proxy) => build(ThroughProxy::new(Rc::new(proxy.clone())), tls, connect_limit),
     }
 }
@@ -195,7 +196,7 @@ where
             connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
             watch_over_upstream(connection.io_ref()).map_err(ConnectError::Io)?;
             let (stream, connection) = connection.replace_io(());
-            Ok(connection.replace_io(Noting(stream)).1)
+            Ok(connection.replace_io(Noting::new(stream)).1)
         }
         .boxed_local()
     }

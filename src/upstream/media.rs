@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use actix_service::Service;
-use actix_tls::connect::tcp::TcpConnectorService;
 use actix_tls::connect::{ConnectError as TcpError, ConnectInfo, Connection, Resolver, ResolverService};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{self, HeaderValue};
@@ -35,6 +34,7 @@ use super::address::is_public;
 use super::attempt::{content_length, has_readable_end};
 use super::body::Body;
 use super::client::{USER_AGENT, build, tls_config};
+use super::dial::dial;
 use super::names::Names;
 
 /// What a fetch may cost.
@@ -258,7 +258,7 @@ impl Service<ConnectInfo<Uri>> for Guard {
             if !info.addrs().all(|address| admits(address.ip())) {
                 return Err(TcpError::Resolver(Box::new(NotAdmitted)));
             }
-            TcpConnectorService::default().call(info).await
+            dial(info).await
         }
         .boxed_local()
     }

@@ -10,6 +10,7 @@ mod attempt;
 mod body;
 mod client;
 mod connect;
+mod dial;
 mod document;
 mod google;
 mod media;

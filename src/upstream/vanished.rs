@@ -26,7 +26,8 @@ struct Vigilance {
     gives_up_after: Duration,
 }
 
-/// Over upstreams: another one may answer in the place of one that is gone.
+/// Over upstreams: another one may answer in the place of one that is gone. One that is busy and lets
+/// a long request wait is none of them; see [`Unanswered`].
 const OVER_UPSTREAMS: Vigilance = Vigilance {
     asks_after: Duration::from_secs(10),
     asks_every: Duration::from_secs(5),
@@ -63,12 +64,52 @@ impl Vigilance {
         let socket = SockRef::from(connection);
         let questions =
             self.gives_up_after.saturating_sub(self.asks_after).as_secs() / self.asks_every.as_secs().max(1);
-        let questions = u32::try_from(questions).unwrap_or(u32::MAX);
+        let questions = u32::try_from(questions).unwrap_or(u32::MAX).max(1);
         let asking = TcpKeepalive::new().with_time(self.asks_after).with_interval(self.asks_every);
         socket.set_tcp_keepalive(&asking.with_retries(questions))?;
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(self.gives_up_after))?;
-        Ok(())
+        give_up_after(Some(self.gives_up_after), connection)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn give_up_after(time: Option<Duration>, connection: &TcpStream) -> io::Result<()> {
+    SockRef::from(connection).set_tcp_user_timeout(time)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_after(_: Option<Duration>, _: &TcpStream) -> io::Result<()> {
+    Ok(())
+}
+
+/// What an upstream was sent since it last said something.
+///
+/// Systems take in this much for a program that is busy and does not read yet. Of more, they take
+/// nothing until it does, though the machine is well. So while more is on its way, how long it takes is
+/// a matter for the time limits of the attempt.
+#[derive(Debug, Default)]
+pub(super) struct Unanswered {
+    bytes: usize,
+}
+
+/// Half of what Linux offers on a new connection.
+const TAKEN_IN_BYTES: usize = 32 * 1024;
+
+impl Unanswered {
+    /// This much was sent.
+    pub fn sent(&mut self, bytes: usize, connection: &TcpStream) {
+        let before = self.bytes;
+        self.bytes = before.saturating_add(bytes);
+        if before <= TAKEN_IN_BYTES && self.bytes > TAKEN_IN_BYTES {
+            // Without it a busy upstream fails, which the attempt survives.
+            let _ = give_up_after(None, connection);
+        }
+    }
+
+    /// It has said something.
+    pub fn answered(&mut self, connection: &TcpStream) {
+        if std::mem::take(&mut self.bytes) > TAKEN_IN_BYTES {
+            let _ = give_up_after(Some(OVER_UPSTREAMS.gives_up_after), connection);
+        }
     }
 }
 
@@ -97,6 +138,24 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(10));
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_upstream_that_is_busy_may_let_a_long_request_wait() {
+        let (here, _there) = pair().await;
+        let limit = || SockRef::from(&here).tcp_user_timeout().unwrap();
+        watch_over_upstream(&here).unwrap();
+        let mut unanswered = Unanswered::default();
+        for _ in 0..2 {
+            unanswered.sent(TAKEN_IN_BYTES, &here);
+            assert_eq!(limit(), Some(OVER_UPSTREAMS.gives_up_after));
+            unanswered.sent(1, &here);
+            unanswered.sent(1, &here);
+            assert_eq!(limit(), None);
+            unanswered.answered(&here);
+            assert_eq!(limit(), Some(OVER_UPSTREAMS.gives_up_after));
+        }
     }
 
     /// What it takes is what it tells that there is room for, whether its program reads or not.

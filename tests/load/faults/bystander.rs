@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{
     Answer, CHAT, Client, FakeUpstream, KEY, PATIENCE, Program, Reply, channel_at, gateway::eventually, hello, query,
@@ -63,9 +64,8 @@ impl Bystander {
             "preferences": {"metrics": "public"},
         });
         std::fs::write(folder.path().join("api.yaml"), document.to_string()).unwrap();
-        let binary = std::env::var("UNI_API_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_uni-api").to_owned());
         let environment = [("TIMEOUT", timeout), ("RUST_LOG", "info,uni_api::relay=off,uni_api::request=off")];
-        let mut program = Program::start_as(Command::new(binary), folder.path(), &environment);
+        let mut program = Program::start(folder.path(), &environment);
         let line = program.says("listens on http://").await;
         let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
         let mut gateway = Self { program, address, good, folder, asked: Cell::new(0), pooled: Cell::new(0), files: 0 };
@@ -82,6 +82,20 @@ impl Bystander {
     pub async fn ask(&self, model: &str, request: Value) -> Answer {
         self.asked.set(self.asked.get() + 1);
         self.client().post_json(CHAT, KEY, &with(request, json!({"model": model}))).await
+    }
+
+    /// Waits for an answer longer than any other client of the tests; gives all of it and how long it took.
+    pub async fn ask_patiently(&self, request: Value) -> (String, Duration) {
+        self.count();
+        let (started, body) = (Instant::now(), request.to_string());
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n");
+        let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let reading = stream.read_to_string(&mut answer);
+        tokio::time::timeout(15 * PATIENCE, reading).await.expect("an end").unwrap();
+        (answer, started.elapsed())
     }
 
     /// One more request was made otherwise.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{CHAT, FakeUpstream, KEY, PATIENCE, Reply, hello, hello_streamed, with};
@@ -41,21 +40,6 @@ async fn a_connection_that_nobody_takes() {
     gateway.end().await;
 }
 
-/// The whole answer to a request, which may take longer than any other test is ready to wait.
-async fn answer_in_time(gateway: &Bystander, body: serde_json::Value) -> (String, Duration) {
-    gateway.count();
-    let started = Instant::now();
-    let body = body.to_string();
-    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n");
-    let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-    stream.write_all((head + &body).as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let reading = stream.read_to_string(&mut answer);
-    tokio::time::timeout(Duration::from_secs(150), reading).await.expect("an end").unwrap();
-    (answer, started.elapsed())
-}
-
 fn is_in_time(what: &str, took: Duration, limit: Duration) {
     println!("{what}: noticed after {took:?}");
     assert!(took < limit + LATE, "{what}: {took:?}");
@@ -80,13 +64,13 @@ async fn an_upstream_that_vanishes_is_noticed_long_before_the_time_limits() {
     }
     let pooled = bad.open_connections();
     gateway.may_keep(pooled);
-    let in_mid_stream = answer_in_time(&gateway, with(hello_streamed(), says("stall")));
-    let before_the_head = answer_in_time(&gateway, with(hello(), says("never")));
+    let in_mid_stream = gateway.ask_patiently(with(hello_streamed(), says("stall")));
+    let before_the_head = gateway.ask_patiently(with(hello(), says("never")));
     let over_the_pool = async {
         // The two before have a connection by then.
         bad.wait_for_requests(MANY + 2).await;
         network::lose_packets_from(bad.address().port()).await;
-        let requests = (0..pooled.min(20)).map(|_| answer_in_time(&gateway, with(hello(), says("Hi"))));
+        let requests = (0..pooled.min(20)).map(|_| gateway.ask_patiently(with(hello(), says("Hi"))));
         join_all(requests).await
     };
     let all = async { tokio::join!(in_mid_stream, before_the_head, over_the_pool) };

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::{FakeUpstream, Reply, hello, hello_streamed, with};
 
 use super::bystander::{code_of, soon_after};
-use super::{Bystander, MANY};
+use super::{Bystander, MANY, takes_its_time};
 
 /// `TIMEOUT`: to the first event, and between events.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ async fn a_chunk_and_then_nothing() {
 /// More than the buffers of both systems hold, so that the gateway stands still in the middle of writing.
 #[actix_web::test]
 async fn an_upstream_that_reads_the_first_bytes_of_a_long_request_and_never_more() {
-    const REQUESTS: usize = 8;
+    const REQUESTS: usize = 4;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     let open = Arc::new(AtomicUsize::new(0));
@@ -64,7 +64,7 @@ async fn an_upstream_that_reads_the_first_bytes_of_a_long_request_and_never_more
         }
     });
     let gateway = Bystander::beside(&base_url, "3").await;
-    let prompt = "x".repeat(8 * 1024 * 1024);
+    let prompt = "x".repeat(6 * 1024 * 1024);
     let long = with(hello(), json!({"messages": [{"role": "user", "content": prompt}]}));
     let started = Instant::now();
     for answer in gateway.ask_bad(vec![long; REQUESTS]).await {
@@ -72,5 +72,34 @@ async fn an_upstream_that_reads_the_first_bytes_of_a_long_request_and_never_more
     }
     assert!(started.elapsed() < soon_after(Duration::from_secs(3)) + Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(open.load(Ordering::Relaxed), REQUESTS);
+    gateway.end().await;
+}
+
+/// Its system takes in the beginning, and its program reads when it has done with what came before.
+#[actix_web::test]
+async fn an_upstream_that_is_busy_for_long_answers_a_long_request_in_the_end() {
+    if !takes_its_time() {
+        return println!("skipped: it takes half a minute; LOAD=full runs it");
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let gateway = Bystander::beside(&base_url, "60").await;
+    let prompt = "x".repeat(6 * 1024 * 1024);
+    let long = with(hello(), json!({"messages": [{"role": "user", "content": prompt}]}));
+    let served = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            assert!(stream.read_buf(&mut request).await.unwrap() > 0, "it was given up");
+        }
+        let body = r#"{"choices":[{"index":0,"message":{"content":"Hi"},"finish_reason":"stop"}]}"#;
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all((head + body).as_bytes()).await.unwrap();
+    };
+    let asking = gateway.ask_patiently(with(long, json!({"model": "bad"})));
+    let ((answer, _), ()) = gateway.while_good(futures::future::join(asking, served)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     gateway.end().await;
 }
