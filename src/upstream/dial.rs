@@ -94,7 +94,7 @@ mod tests {
 
     /// What comes of addresses that behave like this, and which ones were tried.
     async fn tried(ports: &[u16]) -> (Option<Result<u16, io::ErrorKind>>, Vec<u16>) {
-        let tried = RefCell::default();
+        let tried = RefCell::<Vec<u16>>::default();
         let connect = async |address: SocketAddr| {
             tried.borrow_mut().push(address.port());
             match address.port() {

@@ -167,12 +167,12 @@ mod tests {
                 message,
                 &SubjectPublicKeyInfoDer::from(key.as_ref()),
                 signature,
-                &self.stream,
+                &self.0,
             )
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.stream.supported_schemes()
+            self.0.supported_schemes()
         }
 
         fn requires_raw_public_keys(&self) -> bool {

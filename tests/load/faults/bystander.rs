@@ -22,8 +22,10 @@ use crate::support::{
     with,
 };
 
-/// No request of the good upstream takes longer, also on a busy machine: it waits for nothing.
-const PROMPT: Duration = Duration::from_secs(2);
+/// Half of the requests of the good upstream take less, as they wait for nothing, …
+const PROMPT: Duration = Duration::from_secs(1);
+/// … and on a machine that is busy none takes longer than this.
+const MACHINE: Duration = Duration::from_secs(5);
 /// Connections to the good upstream that are kept for later, and the like.
 const KEPT_FILES: usize = 16;
 
@@ -139,7 +141,7 @@ impl Bystander {
         times.sort();
         let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
         println!("the good upstream answered {} times, median {median:?}, worst {worst:?}", times.len());
-        assert!(worst < PROMPT, "{worst:?}");
+        assert!(median < PROMPT && worst < MACHINE, "{median:?}, {worst:?}");
         outcome
     }
 
@@ -158,11 +160,15 @@ impl Bystander {
     /// Nothing is left: no request, no attempt, no connection, and every row is there.
     pub async fn end(mut self) {
         let is_idle = |metrics: &str| {
-            let gauges =
-                ["uni_api_attempts_in_flight{", "uni_api_statistics_queued_rows ", "uni_api_statistics_dropped_"];
+            let gauges = [
+                "uni_api_requests_in_flight{endpoint=\"POST /v1/chat/completions\"",
+                "uni_api_attempts_in_flight{",
+                "uni_api_statistics_queued_rows ",
+                "uni_api_statistics_dropped_",
+            ];
             let lines = metrics.lines().filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)));
             let values: Vec<_> = lines.map(|line| line.rsplit(' ').next().unwrap()).collect();
-            assert_eq!(values.len(), 4, "{metrics}");
+            assert_eq!(values.len(), 5, "{metrics}");
             values.iter().all(|value| *value == "0")
         };
         eventually("every attempt to be over", async || is_idle(&self.metrics().await)).await;

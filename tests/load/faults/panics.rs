@@ -134,6 +134,10 @@ async fn actors_that_panic_at_random_cost_no_stream_its_end_and_no_request_a_wro
         assert!(is_answered(&gateway.ask(&saying(hello(), number)).await, number));
     }
     gateway.all_settled().await;
+    let metrics = gateway.client().get("/metrics", KEY).await;
+    for gauge in metrics.text().lines().filter(|line| line.contains("_in_flight{") && !line.contains("other")) {
+        assert!(gauge.ends_with(" 0"), "{gauge}");
+    }
     for upstream in [&slow, &first, &second] {
         assert_eq!(upstream.disconnects(), 0, "a request was given up");
     }
