@@ -139,6 +139,7 @@ impl Running {
         self.serving.abort();
         let _ = self.serving.await;
         let _ = timeout(FAREWELL, self.connections.closed()).await;
+        let _ = timeout(FAREWELL, self.stats.all_told()).await;
         self.stats.flush().await;
         for arbiter in self.arbiters.into_iter().flatten() {
             arbiter.stop();
