@@ -24,6 +24,8 @@ use crate::support::{
 
 /// Half of the requests of the good upstream take less, as they wait for nothing, …
 const PROMPT: Duration = Duration::from_secs(1);
+/// … where there are as many, …
+const TELLING: usize = 20;
 /// … and on a machine that is busy none takes longer than this.
 const MACHINE: Duration = Duration::from_secs(5);
 /// Connections to the good upstream that are kept for later, and the like.
@@ -141,7 +143,7 @@ impl Bystander {
         times.sort();
         let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
         println!("the good upstream answered {} times, median {median:?}, worst {worst:?}", times.len());
-        assert!(median < PROMPT && worst < MACHINE, "{median:?}, {worst:?}");
+        assert!(worst < MACHINE && (median < PROMPT || times.len() < TELLING), "{median:?}, {worst:?}");
         outcome
     }
 
