@@ -93,7 +93,8 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
         .tcp_nodelay(true)
         // Without it a client that went away is not noticed, and its upstream goes on billing.
         .h1_allow_half_closed(false)
-        .on_connect(move |_, of_connection| {
+        .on_connect(move |connection, of_connection| {
+            upstream::watch_over_client(connection);
             of_connection.insert(counted.opened());
         })
         .disable_signals()
@@ -138,6 +139,7 @@ impl Running {
         self.serving.abort();
         let _ = self.serving.await;
         let _ = timeout(FAREWELL, self.connections.closed()).await;
+        let _ = timeout(FAREWELL, self.stats.all_told()).await;
         self.stats.flush().await;
         for arbiter in self.arbiters.into_iter().flatten() {
             arbiter.stop();

@@ -25,4 +25,4 @@ pub use control::Control;
 pub use lease::{Lease, Outcome};
 pub use messages::{Decision, Purpose, Ticket, Verdict};
 pub use standing::{Standing, Trouble};
-pub use stats::StatsQueue;
+pub use stats::{Place, StatsQueue};

@@ -4,17 +4,21 @@
 mod complaints;
 mod writer;
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actix::{Addr, ArbiterHandle, Supervisor};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
 use crate::config::StatsSettings;
 use crate::stats::RequestRow;
 
 use super::control::Control;
+use super::messages::Crash;
 use writer::Flush;
 pub use writer::StatsActor;
 
@@ -23,6 +27,9 @@ pub use writer::StatsActor;
 const CAPACITY: usize = 32_768;
 /// As much text can wait with them, in bytes: prompts that are kept whole may be long.
 const TEXT_CAPACITY: usize = 128 << 20;
+
+/// How often whoever waits for rows that are yet to come looks whether they have.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The workers' end of the queue. Never waits and wakes nobody: the writer comes to look. Shared by
 /// all clones, as each account has one.
@@ -39,6 +46,8 @@ struct Line {
 /// What is told of rows on their way.
 #[derive(Default)]
 struct Counts {
+    /// Requests whose rows are yet to come.
+    expected: AtomicUsize,
     /// Rows that are not written yet.
     queued: AtomicUsize,
     /// Their text, in bytes.
@@ -98,6 +107,22 @@ impl StatsQueue {
         self.0.is_some()
     }
 
+    /// The place of a row that is yet to come.
+    pub fn place(&self) -> Place {
+        if let Some(line) = &self.0 {
+            line.counts.expected.fetch_add(1, Ordering::Relaxed);
+        }
+        Place(self.clone())
+    }
+
+    /// Waits until every place is given up. A connection counts as closed shortly before what was under
+    /// way on it is.
+    pub async fn all_told(&self) {
+        while self.0.as_ref().is_some_and(|line| line.counts.expected.load(Ordering::Acquire) > 0) {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Hands over a row; drops and counts it when the queue is full.
     pub fn push(&self, row: RequestRow) {
         let Some(Line { rows, counts, .. }) = self.0.as_deref() else { return };
@@ -120,6 +145,13 @@ impl StatsQueue {
         self.0.as_ref().map_or(0, |line| line.counts.queued.load(Ordering::Relaxed))
     }
 
+    /// Makes the writer panic; see [`Crash`].
+    pub fn crash(&self, crash: Crash) {
+        if let Some(line) = &self.0 {
+            line.writer.do_send(crash);
+        }
+    }
+
     /// Waits until everything that was pushed is written. A database that is locked is waited for, up
     /// to half a minute; one that cannot be written to is not.
     pub async fn flush(&self) {
@@ -128,6 +160,26 @@ impl StatsQueue {
             line.writer.do_send(Flush(done));
             // No answer means that the writer is gone, and then nothing will be written.
             let _ = is_done.await;
+        }
+    }
+}
+
+/// The place of a request's row in the queue, from the beginning of the request until its row was pushed: whoever ends
+/// the gateway waits for it.
+pub struct Place(StatsQueue);
+
+impl Deref for Place {
+    type Target = StatsQueue;
+
+    fn deref(&self) -> &StatsQueue {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(line) = &self.0.0 {
+            line.counts.expected.fetch_sub(1, Ordering::Release);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::actors::{Lease, StatsQueue};
+use crate::actors::{Lease, Place};
 use crate::canon::{Failure, FailureKind, Usage};
 use crate::config::{ClientKey, Secret, shown};
 use crate::metrics::{Ending, Metrics};
@@ -20,7 +20,7 @@ const CLIENT_LEFT: u16 = 499;
 /// The account of one request. Whatever becomes of the request, dropping the account reports it to
 /// the log, the metrics and the statistics: an answer, a refusal, a client that went away.
 pub struct Account {
-    stats: StatsQueue,
+    stats: Place,
     metrics: Arc<Metrics>,
     request_id: Arc<str>,
     endpoint: &'static str,
@@ -58,7 +58,7 @@ struct Kept {
 impl Account {
     /// Opens the account of a request that has just come in.
     pub fn open(relay: &Relay, request_id: Arc<str>, endpoint: &'static str, client_ip: Option<IpAddr>) -> Self {
-        let stats = relay.stats.clone();
+        let stats = relay.stats.place();
         let kept = stats.settings().map(|settings| Kept {
             whole_keys: settings.keeps_whole_keys,
             client_ip,

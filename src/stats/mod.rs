@@ -30,6 +30,7 @@ mod sums;
 pub mod tally;
 mod trouble;
 mod upkeep;
+mod wall_clock;
 
 pub use damaged::set_aside;
 pub use reader::{ReadError, read};
@@ -38,3 +39,4 @@ pub use rows::{AttemptRow, RequestRow};
 pub use store::Store;
 pub use trouble::{StoreError, Trouble};
 pub use upkeep::{PORTION, Progress};
+pub use wall_clock::{Credit, WallClock};

@@ -20,13 +20,14 @@ use crate::dialect::call::Payload;
 use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
-use super::client::post_request;
+use super::client::{noting_reuse, post_request};
 use super::proxy::fault_of_proxy;
 use super::target::Target;
 
-/// A pooled connection that the upstream has just closed fails at once. Within this time, and with
-/// nothing of an answer seen, the request is sent again.
-const STALE_CONNECTION: Duration = Duration::from_millis(50);
+/// A pooled connection that the upstream has closed, or that something on the way has forgotten, fails
+/// as soon as the first packet has come back: within this time, and with nothing of an answer. Then
+/// nobody has seen the request, and it is sent again.
+const STALE_CONNECTION: Duration = Duration::from_millis(500);
 const ANTHROPIC_BETA: &str = "anthropic-beta";
 /// As much of an error body is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
@@ -84,14 +85,7 @@ impl From<Payload> for Outgoing {
 /// Any other answer, no answer, no connection. Apart from the connect limit nothing here limits
 /// the time: the caller knows whether a head or an event is what it waits for.
 pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> Result<Answer, Failure> {
-    let started = Instant::now();
-    let first = post(target, &outgoing, limits).await;
-    let response = match first {
-        Err(failure) if failure.kind == FailureKind::ConnectionLost && started.elapsed() < STALE_CONNECTION => {
-            post(target, &outgoing, limits).await?
-        }
-        answer => answer?,
-    };
+    let response = post_over_living(target, &outgoing, limits).await?;
     let status = response.status();
     let length = content_length(&response);
     if !status.is_success() {
@@ -104,6 +98,23 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
     }
     let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
     Ok(Answer { body: Body::new(response, length, limits.idle), content_type, length })
+}
+
+/// Posts until the connection is none that had ended in the pool. Each attempt takes one out of the pool,
+/// and a new one is not at fault, so it comes to an end.
+async fn post_over_living(
+    target: &Target,
+    outgoing: &Outgoing,
+    limits: &TimeLimits,
+) -> Result<ClientResponse, Failure> {
+    loop {
+        let started = Instant::now();
+        let (answer, was_reused) = noting_reuse(post(target, outgoing, limits)).await;
+        let is_lost = answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::ConnectionLost);
+        if !(is_lost && was_reused && started.elapsed() < STALE_CONNECTION) {
+            return answer;
+        }
+    }
 }
 
 async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Result<ClientResponse, Failure> {
@@ -176,9 +187,10 @@ pub(super) fn not_answered(error: &SendRequestError, outbound: &Outbound) -> Fai
         SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
             (FailureKind::ConnectionLost, "the upstream closed the connection without an answer".to_owned())
         }
-        SendRequestError::Connect(ConnectError::Timeout) => {
-            (FailureKind::Connect, "the upstream did not accept the connection in time".to_owned())
-        }
+        SendRequestError::Connect(ConnectError::Timeout) => (
+            FailureKind::Connect,
+            "no connection to the upstream came about in time; its host name or its network may be to blame".to_owned(),
+        ),
         SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => {
             (FailureKind::Connect, "the upstream's host name has no address; check base_url".to_owned())
         }
@@ -214,6 +226,8 @@ async fn refused(response: ClientResponse, length: Option<u64>, limits: &TimeLim
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
     let (retry_after, retry_after_ms) = (header("retry-after"), header("retry-after-ms"));
+    // Moments that the upstream names are moments of its own clock; the one here may be wrong.
+    let said_at = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
     let body = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
     refusal(&Said {
         status,
@@ -221,6 +235,10 @@ async fn refused(response: ClientResponse, length: Option<u64>, limits: &TimeLim
         retry_after_ms: retry_after_ms.as_deref(),
         body: &body,
         advice,
-        now_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        now_unix_s: unix_s(said_at.unwrap_or_else(SystemTime::now)),
     })
+}
+
+fn unix_s(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

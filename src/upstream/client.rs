@@ -7,6 +7,8 @@
 //! - no redirects: `x-api-key` and the like would follow to a foreign host;
 //! - no time limit of its own: attempts have four named ones;
 //! - TCP_NODELAY, which awc never sets: without it a body in two segments waits 40 ms;
+//! - names are looked up where that holds up nobody else, and an address that is silent holds up none
+//!   of the host's others;
 //! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only: with
 //!   HTTP/2, awc ends all streams of a connection when it grows old, when the server announces that
 //!   it will close it, and when one request is given up while it waits for its turn.
@@ -14,16 +16,16 @@
 //! There is one client for each [`Outbound`], so that nothing goes through a connection of another
 //! way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_rt::net::TcpStream;
 use actix_service::Service;
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector, Resolver};
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::error::FreezeRequestError;
 use awc::http::{Uri, header};
 use awc::{Client, FrozenClientRequest};
@@ -33,14 +35,18 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Authorities, Outbound};
 
+use super::dial::Dialler;
 use super::noting::Noting;
 use super::proxy::ThroughProxy;
 use super::target::Target;
+use super::vanished::watch_over_upstream;
 
 /// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// A connection is replaced after this time, so that a changed name record is noticed.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// A thread begins with new connections after this time, so that a changed name record is noticed. The
+/// old ones are closed when they are done. Nobody else closes those that were opened for a crowd and
+/// are not needed any more: awc looks at a host's when that host is asked again.
+const LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// How many prepared requests a thread keeps: as many as there are keys in any configuration of
 /// ordinary size. Beyond it they are prepared anew.
 const MAX_PREPARED: usize = 4096;
@@ -52,8 +58,29 @@ const MAX_WAYS: usize = 1024;
 pub(super) const USER_AGENT: &str = concat!("uni-api/", env!("CARGO_PKG_VERSION"));
 
 thread_local! {
-    static CLIENTS: RefCell<Vec<(Arc<Outbound>, Client)>> = const { RefCell::new(Vec::new()) };
-    static PREPARED: RefCell<HashMap<u64, FrozenClientRequest>> = RefCell::new(HashMap::new());
+    static OPEN: RefCell<Open> = RefCell::default();
+}
+
+/// What a thread has opened since a time.
+#[derive(Default)]
+struct Open {
+    since: Option<Instant>,
+    clients: Vec<(Arc<Outbound>, Client)>,
+    prepared: HashMap<u64, FrozenClientRequest>,
+}
+
+tokio::task_local! {
+    /// Whether a connection was opened for the request of this task.
+    static HAS_OPENED: Cell<bool>;
+}
+
+/// The outcome of a request, and whether it went over a connection that there was before.
+pub(super) async fn noting_reuse<T>(request: impl Future<Output = T>) -> (T, bool) {
+    let noting = async {
+        let outcome = request.await;
+        (outcome, !HAS_OPENED.with(Cell::get))
+    };
+    HAS_OPENED.scope(Cell::new(false), noting).await
 }
 
 /// Chooses the cryptography of the process. To be called once before the first request.
@@ -64,13 +91,13 @@ pub fn install_crypto() {
 
 /// The client of this thread for connections that are opened like this.
 pub(super) fn client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
-    CLIENTS.with_borrow_mut(|clients| kept(clients, outbound, || open_client(outbound, connect_limit)))
+    OPEN.with_borrow_mut(|open| open.at(Instant::now()).client(outbound, connect_limit))
 }
 
 fn open_client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
     let tls = tls_config(&outbound.authorities);
     match &outbound.proxy {
-        None => build(Connector::new(Resolver::default()).service(), tls, connect_limit),
+        None => build(Dialler::new(), tls, connect_limit),
         Some(proxy) => build(ThroughProxy::new(Rc::new(proxy.clone())), tls, connect_limit),
     }
 }
@@ -93,27 +120,48 @@ pub(super) fn post_request(
     target: &Target,
     connect_limit: Duration,
 ) -> Result<FrozenClientRequest, FreezeRequestError> {
-    if let Some(request) = PREPARED.with_borrow(|prepared| prepared.get(&target.id).cloned()) {
-        return Ok(request);
-    }
-    let mut request = client(&target.outbound, connect_limit)
-        .post(target.uri.clone())
-        .insert_header((header::CONTENT_TYPE, "application/json"))
-        .insert_header((header::USER_AGENT, USER_AGENT));
-    if let Some(host) = host(&target.uri) {
-        request = request.insert_header((header::HOST, host));
-    }
-    for (name, value) in &target.headers {
-        request = request.insert_header((name.clone(), value.clone()));
-    }
-    let request = request.freeze()?;
-    PREPARED.with_borrow_mut(|prepared| {
-        if prepared.len() >= MAX_PREPARED {
-            prepared.clear();
+    OPEN.with_borrow_mut(|open| open.at(Instant::now()).post_request(target, connect_limit))
+}
+
+impl Open {
+    /// What is open and not too old.
+    fn at(&mut self, now: Instant) -> &mut Self {
+        if self.since.is_none_or(|since| now.duration_since(since) >= LIFETIME) {
+            *self = Self { since: Some(now), ..Self::default() };
         }
-        prepared.insert(target.id, request.clone());
-    });
-    Ok(request)
+        self
+    }
+
+    fn client(&mut self, outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
+        kept(&mut self.clients, outbound, || open_client(outbound, connect_limit))
+    }
+
+    fn post_request(
+        &mut self,
+        target: &Target,
+        connect_limit: Duration,
+    ) -> Result<FrozenClientRequest, FreezeRequestError> {
+        if let Some(request) = self.prepared.get(&target.id) {
+            return Ok(request.clone());
+        }
+        let mut request = self
+            .client(&target.outbound, connect_limit)
+            .post(target.uri.clone())
+            .insert_header((header::CONTENT_TYPE, "application/json"))
+            .insert_header((header::USER_AGENT, USER_AGENT));
+        if let Some(host) = host(&target.uri) {
+            request = request.insert_header((header::HOST, host));
+        }
+        for (name, value) in &target.headers {
+            request = request.insert_header((name.clone(), value.clone()));
+        }
+        let request = request.freeze()?;
+        if self.prepared.len() >= MAX_PREPARED {
+            self.prepared.clear();
+        }
+        self.prepared.insert(target.id, request.clone());
+        Ok(request)
+    }
 }
 
 fn host(uri: &Uri) -> Option<String> {
@@ -152,7 +200,7 @@ pub(super) fn tls_config(authorities: &Authorities) -> Arc<ClientConfig> {
     })
 }
 
-/// A TCP connector whose connections send at once, and take note of their end.
+/// A TCP connector whose connections send at once, notice when nobody is there any more, and take note of their end.
 #[derive(Clone)]
 struct NoDelay<S>(S);
 
@@ -170,13 +218,58 @@ where
     }
 
     fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
+        // Whoever does not ask need not know.
+        let _ = HAS_OPENED.try_with(|has_opened| has_opened.set(true));
         let connecting = self.0.call(info);
         async move {
             let connection = connecting.await?;
             connection.io_ref().set_nodelay(true).map_err(ConnectError::Io)?;
+            watch_over_upstream(connection.io_ref()).map_err(ConnectError::Io)?;
             let (stream, connection) = connection.replace_io(());
-            Ok(connection.replace_io(Noting(stream)).1)
+            Ok(connection.replace_io(Noting::new(stream)).1)
         }
         .boxed_local()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[test]
+    fn connections_that_nobody_needs_any_more_are_closed() {
+        install_crypto();
+        actix_rt::System::new().block_on(async {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            let address = format!("http://{}/", listener.local_addr().unwrap());
+            let (mut open, start) = (Open::default(), Instant::now());
+            let mut ask = |now| {
+                let client = open.at(now).client(&Arc::default(), Duration::from_secs(5));
+                let address = address.clone();
+                async move { client.get(address).send().await.unwrap().body().await.unwrap() }
+            };
+            let answered = async |stream: &mut TcpStream| {
+                assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0, "it is closed");
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nHi").await.unwrap();
+            };
+            let first = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                answered(&mut stream).await;
+                stream
+            };
+            let (_, mut stream) = tokio::join!(ask(start), first);
+            tokio::join!(ask(start + LIFETIME / 2), answered(&mut stream));
+            let (_, _second) = tokio::join!(ask(start + LIFETIME), async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                answered(&mut stream).await;
+                stream
+            });
+            let closed = timeout(Duration::from_secs(5), stream.read(&mut [0; 1])).await;
+            assert_eq!(closed.expect("an end").unwrap(), 0);
+        });
     }
 }

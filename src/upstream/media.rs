@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use actix_service::Service;
-use actix_tls::connect::tcp::TcpConnectorService;
 use actix_tls::connect::{ConnectError as TcpError, ConnectInfo, Connection, Resolver, ResolverService};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{self, HeaderValue};
@@ -35,6 +34,8 @@ use super::address::is_public;
 use super::attempt::{content_length, has_readable_end};
 use super::body::Body;
 use super::client::{USER_AGENT, build, tls_config};
+use super::dial::dial;
+use super::names::Names;
 
 /// What a fetch may cost.
 struct Limits {
@@ -68,7 +69,7 @@ pub async fn fetch_media(address: &str, policy: MediaFetch) -> Result<Media, Fai
         MediaFetch::Public => is_public,
         MediaFetch::Any => |_| true,
     };
-    fetch(address, Guard { resolver: Resolver::default().service(), admits }, &LIMITS).await
+    fetch(address, Guard { resolver: Resolver::custom(Names::of_strangers()).service(), admits }, &LIMITS).await
 }
 
 async fn fetch(address: &str, guard: Guard, limits: &Limits) -> Result<Media, Failure> {
@@ -257,7 +258,7 @@ impl Service<ConnectInfo<Uri>> for Guard {
             if !info.addrs().all(|address| admits(address.ip())) {
                 return Err(TcpError::Resolver(Box::new(NotAdmitted)));
             }
-            TcpConnectorService::default().call(info).await
+            dial(info).await
         }
         .boxed_local()
     }

@@ -14,6 +14,8 @@ use std::task::{Context, Poll};
 use actix_rt::net::{ActixStream, Ready, TcpStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::vanished::Unanswered;
+
 thread_local! {
     static HAS_GONE: Cell<bool> = const { Cell::new(false) };
 }
@@ -25,9 +27,25 @@ pub(super) fn takes_a_connection_along<T>(dropped: T) -> bool {
     HAS_GONE.take()
 }
 
-/// A TCP connection.
+/// A TCP connection to an upstream.
 #[derive(Debug)]
-pub(super) struct Noting(pub TcpStream);
+pub(super) struct Noting {
+    stream: TcpStream,
+    unanswered: Unanswered,
+}
+
+impl Noting {
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, unanswered: Unanswered::default() }
+    }
+
+    fn noted(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.unanswered.sent(bytes, &self.stream);
+        }
+        written
+    }
+}
 
 impl Drop for Noting {
     fn drop(&mut self) {
@@ -42,13 +60,19 @@ impl AsyncRead for Noting {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            let Self { stream, unanswered } = &mut *self;
+            unanswered.answered(stream);
+        }
+        read
     }
 }
 
 impl AsyncWrite for Noting {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.noted(written)
     }
 
     fn poll_write_vectored(
@@ -56,29 +80,30 @@ impl AsyncWrite for Noting {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.noted(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
 impl ActixStream for Noting {
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_read_ready(&self.0, context)
+        ActixStream::poll_read_ready(&self.stream, context)
     }
 
     fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_write_ready(&self.0, context)
+        ActixStream::poll_write_ready(&self.stream, context)
     }
 }
 

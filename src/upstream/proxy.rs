@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 
 use actix_rt::net::TcpStream;
 use actix_service::Service;
-use actix_tls::connect::tcp::TcpConnectorService;
 use actix_tls::connect::{ConnectError as TcpError, ConnectInfo, Connection, Resolver, ResolverService};
 use awc::error::ConnectError;
 use awc::http::Uri;
@@ -20,6 +19,8 @@ use thiserror::Error;
 
 use crate::config::{Proxy, ProxyProtocol};
 
+use super::dial::dial;
+use super::names::Names;
 use super::{connect, socks};
 
 /// Why a proxy gives no tunnel; goes on from its name. Never says anything of its user.
@@ -82,7 +83,7 @@ pub(super) struct ThroughProxy {
 
 impl ThroughProxy {
     pub fn new(proxy: Rc<Proxy>) -> Self {
-        Self { proxy, resolver: Resolver::default().service() }
+        Self { proxy, resolver: Resolver::custom(Names::of_upstreams()).service() }
     }
 
     async fn open(self, info: ConnectInfo<Uri>) -> Result<Connection<Uri, TcpStream>, Fault> {
@@ -91,7 +92,7 @@ impl ThroughProxy {
         let found = self.resolver.call(ConnectInfo::new(address)).await.map_err(|_| Fault::NoAddress)?;
         // The request stays that to the upstream: TLS takes the name from it.
         let info = ConnectInfo::new(info.request().clone()).set_addrs(found.addrs());
-        let connection = TcpConnectorService::default().call(info).await.map_err(|error| match error {
+        let connection = dial(info).await.map_err(|error| match error {
             TcpError::Io(error) => Fault::Unreachable(error.kind()),
             _ => Fault::NoAddress,
         })?;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::support::{
     CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, gateway::eventually, hello, hello_streamed, with,
+    within_patience,
 };
 
 #[derive(Debug, QueryableByName)]
@@ -270,5 +271,20 @@ async fn a_database_that_cannot_be_opened_costs_no_request() {
     let upstream = FakeUpstream::start().await;
     let gateway = Setup::new([channel("up", &upstream)]).with_broken_database().start().await;
     assert_eq!(gateway.ask(&hello()).await.status, 200);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn whoever_ends_the_gateway_waits_for_a_row_that_is_yet_to_come() {
+    let upstream = FakeUpstream::start().await;
+    let gateway = Setup::new([channel("up", &upstream)]).with_database().start().await;
+    let (one, other) = (gateway.stats.place(), gateway.stats.place());
+    for place in [one, other] {
+        assert!(futures::FutureExt::now_or_never(gateway.stats.all_told()).is_none());
+        drop(place);
+    }
+    within_patience("all rows", gateway.stats.all_told()).await;
+    assert_eq!(gateway.ask(&hello()).await.status, 200);
+    within_patience("its row", gateway.stats.all_told()).await;
     gateway.stop().await;
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::stats::{PORTION, Progress, RequestRow, Store, StoreError, Trouble, set_aside};
+use crate::stats::{Credit, PORTION, Progress, RequestRow, Store, StoreError, Trouble, WallClock, set_aside};
 
 use super::super::control::Control;
+use super::super::messages::Crash;
 use super::Counts;
 use super::complaints::Complaints;
 
@@ -54,6 +55,9 @@ pub struct StatsActor {
     complaints: Complaints,
     set_aside_at: Option<Instant>,
     whole_upkeep_at: Option<Instant>,
+    wall_clock: WallClock,
+    /// What is older is to be deleted.
+    deletes_before: Option<SystemTime>,
 }
 
 /// Writes everything that waits, then says so.
@@ -90,6 +94,8 @@ impl StatsActor {
             complaints: Complaints::default(),
             set_aside_at: None,
             whole_upkeep_at: None,
+            wall_clock: WallClock::default(),
+            deletes_before: None,
         }
     }
 
@@ -200,14 +206,17 @@ impl StatsActor {
                     return self.flush(context);
                 }
             }
-            Err(_) => {
-                log::error!("the statistics writer panicked and is restarted");
-                self.drop_batch();
-                self.store = None;
-                context.stop();
-            }
+            Err(_) => self.restart(context),
         }
         self.answer_flushers();
+    }
+
+    /// Begins anew after a panic, without the rows over which it may have come.
+    fn restart(&mut self, context: &mut Context<Self>) {
+        log::error!("the statistics writer panicked and is restarted");
+        self.drop_batch();
+        self.store = None;
+        context.stop();
     }
 
     fn answer_flushers(&mut self) {
@@ -228,12 +237,25 @@ impl StatsActor {
     }
 
     fn begin_upkeep(&mut self, context: &mut Context<Self>) {
-        let now = Instant::now();
+        let (now, time_of_day) = (Instant::now(), SystemTime::now());
+        let is_believed = self.believes(now, time_of_day);
         let is_whole = self.whole_upkeep_at.is_none_or(|at| now >= at);
         if is_whole {
             self.whole_upkeep_at = Some(now + WHOLE_UPKEEP_INTERVAL);
+            let days = self.control.config().stats.retention_days.filter(|_| is_believed);
+            self.deletes_before = days.and_then(|days| time_of_day.checked_sub(DAY.saturating_mul(days)));
         }
         self.keep_up(Upkeep::AddUp(if is_whole { 1 } else { PORTION }), context);
+    }
+
+    /// Whether rows may be deleted by this time of day.
+    fn believes(&mut self, now: Instant, time_of_day: SystemTime) -> bool {
+        let credit = self.wall_clock.look(now, time_of_day);
+        if let Credit::Leapt(ahead) = credit {
+            let hours = ahead.as_secs() / 3600;
+            log::warn!("the clock has leapt ahead by {hours} hours; by its time no statistics are deleted for an hour");
+        }
+        credit == Credit::Given
     }
 
     fn keep_up(&mut self, step: Upkeep, context: &mut Context<Self>) {
@@ -256,10 +278,8 @@ impl StatsActor {
     }
 
     fn do_step(&mut self, step: Upkeep) -> Result<Progress, StoreError> {
-        let days = self.control.config().stats.retention_days;
-        let oldest = days.and_then(|days| SystemTime::now().checked_sub(DAY.saturating_mul(days)));
         let Some(store) = &mut self.store else { return Ok(Progress::Done) };
-        match (step, oldest) {
+        match (step, self.deletes_before) {
             (Upkeep::AddUp(at_least), _) => store.add_up(at_least),
             (Upkeep::Delete, Some(oldest)) => store.delete_before(oldest),
             (Upkeep::Delete, None) => Ok(Progress::Done),
@@ -305,5 +325,21 @@ impl Handler<Flush> for StatsActor {
     fn handle(&mut self, Flush(done): Flush, context: &mut Context<Self>) {
         self.flushers.push((Instant::now() + FLUSH_PATIENCE, done));
         self.flush(context);
+    }
+}
+
+impl Handler<Crash> for StatsActor {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "it is what the message asks for")]
+    fn handle(&mut self, crash: Crash, context: &mut Context<Self>) {
+        match crash {
+            Crash::InHandler => {
+                if catch_unwind(|| panic!("crash on request")).is_err() {
+                    self.restart(context);
+                }
+            }
+            Crash::Fatal => panic!("fatal crash on request"),
+        }
     }
 }
