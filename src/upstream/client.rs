@@ -17,7 +17,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use crate::config::{Authorities, Outbound};
 
 use super::noting::Noting;
 use super::proxy::ThroughProxy;
-use super::target::Target;
+use super::target::{Id, Target};
 
 /// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -44,6 +44,8 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// How many prepared requests a thread keeps: as many as there are keys in any configuration of
 /// ordinary size. Beyond it they are prepared anew.
 const MAX_PREPARED: usize = 4096;
+/// So many are never too many to keep.
+const FEW_PREPARED: usize = 64;
 /// How many clients and TLS configurations are kept. New ones come with a new configuration only, and
 /// seldom then.
 const MAX_WAYS: usize = 1024;
@@ -53,7 +55,38 @@ pub(super) const USER_AGENT: &str = concat!("uni-api/", env!("CARGO_PKG_VERSION"
 
 thread_local! {
     static CLIENTS: RefCell<Vec<(Arc<Outbound>, Client)>> = const { RefCell::new(Vec::new()) };
-    static PREPARED: RefCell<HashMap<u64, FrozenClientRequest>> = RefCell::new(HashMap::new());
+    static PREPARED: RefCell<Prepared<FrozenClientRequest>> = RefCell::default();
+}
+
+/// Requests by target. Those of targets that are gone go before there are twice as many as the others,
+/// so that a configuration that often changes keeps neither memory nor keys.
+struct Prepared<R> {
+    requests: HashMap<u64, (Weak<u64>, R)>,
+    /// When there are so many, those that are of no more use go.
+    sweep_at_len: usize,
+}
+
+impl<R> Default for Prepared<R> {
+    fn default() -> Self {
+        Self { requests: HashMap::new(), sweep_at_len: FEW_PREPARED }
+    }
+}
+
+impl<R: Clone> Prepared<R> {
+    fn get(&self, target: &Id) -> Option<R> {
+        self.requests.get(target).map(|(_, request)| request.clone())
+    }
+
+    fn insert(&mut self, target: &Id, request: R) {
+        if self.requests.len() >= self.sweep_at_len {
+            self.requests.retain(|_, (target, _)| target.strong_count() > 0);
+            if self.requests.len() >= MAX_PREPARED {
+                self.requests.clear();
+            }
+            self.sweep_at_len = (2 * self.requests.len()).clamp(FEW_PREPARED, MAX_PREPARED);
+        }
+        self.requests.insert(**target, (Arc::downgrade(target), request));
+    }
 }
 
 /// Chooses the cryptography of the process. To be called once before the first request.
@@ -93,7 +126,7 @@ pub(super) fn post_request(
     target: &Target,
     connect_limit: Duration,
 ) -> Result<FrozenClientRequest, FreezeRequestError> {
-    if let Some(request) = PREPARED.with_borrow(|prepared| prepared.get(&target.id).cloned()) {
+    if let Some(request) = PREPARED.with_borrow(|prepared| prepared.get(&target.id)) {
         return Ok(request);
     }
     let mut request = client(&target.outbound, connect_limit)
@@ -107,12 +140,7 @@ pub(super) fn post_request(
         request = request.insert_header((name.clone(), value.clone()));
     }
     let request = request.freeze()?;
-    PREPARED.with_borrow_mut(|prepared| {
-        if prepared.len() >= MAX_PREPARED {
-            prepared.clear();
-        }
-        prepared.insert(target.id, request.clone());
-    });
+    PREPARED.with_borrow_mut(|prepared| prepared.insert(&target.id, request.clone()));
     Ok(request)
 }
 
@@ -178,5 +206,32 @@ where
             Ok(connection.replace_io(Noting(stream)).1)
         }
         .boxed_local()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_targets_that_are_gone_are_not_kept() {
+        let mut prepared = Prepared::default();
+        let living: Vec<Id> = (0..40).map(Arc::new).collect();
+        living.iter().for_each(|target| prepared.insert(target, ()));
+        for gone in 1000..2000 {
+            prepared.insert(&Arc::new(gone), ());
+            assert!(prepared.requests.len() <= 2 * living.len(), "{}", prepared.requests.len());
+        }
+        assert!(living.iter().all(|target| prepared.get(target).is_some()));
+    }
+
+    #[test]
+    fn however_many_targets_there_are_no_more_requests_are_kept_than_may_be() {
+        let mut prepared = Prepared::default();
+        let living: Vec<Id> = (0..10_000).map(Arc::new).collect();
+        for target in &living {
+            prepared.insert(target, ());
+            assert!(prepared.requests.len() <= MAX_PREPARED && prepared.get(target).is_some());
+        }
     }
 }
