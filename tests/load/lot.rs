@@ -35,7 +35,7 @@ pub enum Fault {
     Broken,
     /// 429 with a `Retry-After` of a second.
     Limited,
-    /// The connection is reset before the head, once: the gateway sends the request again.
+    /// The connection is reset before the head.
     ResetOnce,
     /// The same happens to the request that is sent again.
     Reset,
@@ -111,11 +111,11 @@ impl Kind {
 
     fn drawn(rng: &mut Rng) -> Self {
         match rng.u8(..100) {
-            ..35 => Self::Short,
-            ..42 => Self::Long,
-            ..67 => Self::Stream,
-            ..82 => Self::Embedding,
-            ..90 => Self::Translated,
+            0..35 => Self::Short,
+            35..42 => Self::Long,
+            42..67 => Self::Stream,
+            67..82 => Self::Embedding,
+            82..90 => Self::Translated,
             _ => Self::TranslatedStream,
         }
     }
@@ -134,19 +134,29 @@ impl Fault {
         Self::Page,
         Self::Noise,
     ];
+
+    /// How many connections in a row are lost to it, if any: the gateway sends what was lost with a
+    /// connection again over another one, within the same attempt.
+    pub fn losses(self) -> Option<usize> {
+        match self {
+            Self::ResetOnce => Some(1),
+            Self::Reset | Self::Closed | Self::HalfHead => Some(2),
+            _ => None,
+        }
+    }
 }
 
 impl Ending {
     fn drawn(kind: Kind, rng: &mut Rng) -> Self {
         match (rng.u16(..1000), kind.streams()) {
-            (..10, _) => Self::Slow,
-            (..15, _) => Self::Rejected,
-            (..16, _) => Self::Doomed,
-            (..21, _) => Self::LeftEarly,
-            (..31, true) => Self::Cut,
-            (..41, true) => Self::Reset,
-            (..46, true) => Self::Silence,
-            (..76, true) => Self::LeftMidway,
+            (0..10, _) => Self::Slow,
+            (10..15, _) => Self::Rejected,
+            (15..16, _) => Self::Doomed,
+            (16..21, _) => Self::LeftEarly,
+            (21..31, true) => Self::Cut,
+            (31..41, true) => Self::Reset,
+            (41..46, true) => Self::Silence,
+            (46..76, true) => Self::LeftMidway,
             _ => Self::Whole,
         }
     }
@@ -158,8 +168,8 @@ impl Lot {
         let mut rng = Rng::with_seed(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let kind = Kind::drawn(&mut rng);
         let count = match rng.u16(..1000) {
-            ..930 => 0,
-            ..980 => 1,
+            0..930 => 0,
+            930..980 => 1,
             _ => 2,
         };
         let mut faults: Vec<Fault> = (0..count).filter_map(|_| rng.choice(Fault::ALL)).collect();

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::support::{KEY, Program, gateway::eventually, refusing_address};
+use crate::support::{self, KEY, Program, gateway::eventually, refusing_address};
 
 use super::client::{Client, Got, Wrong};
 use super::figures::{Sample, all_is_settled, count, median, percentile, rows_left_by};
@@ -81,7 +81,7 @@ fn version(number: usize, upstream: &Upstream, gone: &str) -> Value {
     let claude = |name: &str| channel(name, upstream.url("/v1/messages"), json!(["translated"]));
     let gone = channel(GONE, gone.to_owned(), json!(["native", "embedder", "translated"]));
     let mut providers = vec![native("a"), native("b"), native("c"), claude("x"), claude("y"), gone];
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         providers.push(claude("z"));
     }
     json!({
@@ -106,8 +106,9 @@ async fn whatever_fails_upstream_every_request_ends_honestly_and_nothing_is_left
     write(folder.path(), &version(0, &upstream, &gone));
     let quiet = "info,uni_api::request=off,uni_api::relay=off,uni_api::actors=off";
     let mut program = Program::start(folder.path(), &[("RUST_LOG", quiet), ("TIMEOUT", TIMEOUT)]);
-    let console = program.client().await;
-    let run = Arc::new(Run { client: Client::new(console.address()), upstream });
+    let address = program.address().await;
+    let console = support::Client::new(address);
+    let run = Arc::new(Run { client: Client::new(address), upstream });
 
     let (over, is_over) = watch::channel(false);
     let asking = async {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::{KEY, Program, gateway::eventually};
+use crate::support::{self, KEY, Program, gateway::eventually};
 
 use super::client::{Client, Got};
 use super::figures::{Metrics, all_is_settled, count, figure, rows_left_by};
@@ -36,8 +36,8 @@ async fn streams_that_are_all_open_at_once_are_all_whole() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("api.yaml"), document.to_string()).unwrap();
     let mut program = Program::start(folder.path(), &[("RUST_LOG", "info,uni_api::request=off")]);
-    let console = program.client().await;
-    let address = console.address();
+    let address = program.address().await;
+    let console = support::Client::new(address);
     let client = Arc::new(Client::new(address));
     assert_eq!(client.ask(&lot(0), &upstream).await, Ok(Got::Whole));
     let idle_kib = figure(&program.pid(), "VmRSS:");

@@ -73,8 +73,8 @@ struct Progress {
     faults: usize,
     /// It has met its ending, if that happens only once.
     is_over: bool,
-    /// It came with this key when its connection was lost, and the loss happens once more.
-    lost: Option<(String, bool)>,
+    /// It came with this key when its connection was lost, and loses so many more.
+    lost: Option<(String, usize)>,
     fate: Fate,
 }
 
@@ -174,13 +174,14 @@ impl Shared {
             return Act::RefuseKey;
         }
         let fault = match lost {
-            Some((_, true)) => lot.faults.get(progress.faults - 1).copied(),
+            Some((_, left @ 1..)) => {
+                progress.lost = Some((key.to_owned(), left - 1));
+                lot.faults.get(progress.faults - 1).copied()
+            }
             _ => {
                 let fault = lot.faults.get(progress.faults).copied();
                 progress.faults += 1;
-                let again = !matches!(fault, Some(Fault::ResetOnce));
-                let loses = matches!(fault, Some(Fault::ResetOnce | Fault::Reset | Fault::Closed | Fault::HalfHead));
-                progress.lost = loses.then(|| (key.to_owned(), again));
+                progress.lost = fault.and_then(Fault::losses).map(|losses| (key.to_owned(), losses - 1));
                 fault
             }
         };

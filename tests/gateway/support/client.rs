@@ -122,11 +122,6 @@ impl Client {
         Self { address }
     }
 
-    /// Where its server listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Posts a body with `Authorization: Bearer` and reads the whole answer.
     pub async fn post_json(&self, path: &str, key: &str, body: &Value) -> Answer {
         self.request(Request::post(path).key(key).json(body)).await
