@@ -7,10 +7,13 @@
 #![cfg(test)]
 
 mod client;
+#[cfg(target_os = "linux")]
 mod figures;
 mod lot;
 mod scale;
+#[cfg(target_os = "linux")]
 mod soak;
+#[cfg(target_os = "linux")]
 mod streams;
 #[expect(dead_code, unused_imports, reason = "the tests of the gateway use what the load does not")]
 #[path = "../gateway/support/mod.rs"]

@@ -80,7 +80,7 @@ fn version(number: usize, upstream: &Upstream, gone: &str) -> Value {
     let native = |name: &str| channel(name, upstream.url("/v1"), json!(["native", "embedder"]));
     let claude = |name: &str| channel(name, upstream.url("/v1/messages"), json!(["translated"]));
     let gone = channel(GONE, gone.to_owned(), json!(["native", "embedder", "translated"]));
-    let mut providers = vec![native("a"), native("b"), native("c"), claude("x"), claude("y"), gone];
+    let mut providers = vec![native("a"), native("b"), native("c"), claude("w"), claude("x"), claude("y"), gone];
     if number.is_multiple_of(2) {
         providers.push(claude("z"));
     }
