@@ -38,6 +38,8 @@ pub struct Lease {
     upstream_model: Arc<str>,
     /// Whether a model that kept failing is tried again with it.
     is_probe: bool,
+    /// Whether its request has failed at the channel before.
+    is_repeated: bool,
     outcome: Outcome,
     is_unauthorized: bool,
     retry_after: Option<Duration>,
@@ -56,6 +58,8 @@ pub struct Settle {
     pub token: Option<u64>,
     /// Whether a model that kept failing was tried again with it.
     pub is_probe: bool,
+    /// Whether the same request had failed at the channel before.
+    pub is_repeated: bool,
     /// The upstream does not know the key, or did not accept the token.
     pub is_unauthorized: bool,
     /// When the upstream wants to be asked again.
@@ -82,6 +86,7 @@ impl Lease {
         limits: TimeLimits,
         upstream_model: Arc<str>,
         is_probe: bool,
+        is_repeated: bool,
     ) -> Self {
         Self {
             line,
@@ -89,6 +94,7 @@ impl Lease {
             limits,
             upstream_model,
             is_probe,
+            is_repeated,
             outcome: Outcome::Cancelled,
             is_unauthorized: false,
             retry_after: None,
@@ -196,6 +202,7 @@ impl Lease {
             model: Arc::clone(&self.upstream_model),
             token: self.slot.token,
             is_probe: self.is_probe,
+            is_repeated: self.is_repeated,
             is_unauthorized: self.is_unauthorized,
             retry_after: self.retry_after,
         });

@@ -108,6 +108,11 @@ impl Ticket {
         }
     }
 
+    /// Whether an attempt at this channel has shown that it is not well: the next one would say it again.
+    pub(super) fn has_blamed(&self, channel: ChannelId) -> bool {
+        self.attempts.iter().any(|attempt| attempt.channel == channel && attempt.next == Next::Channel)
+    }
+
     /// Notes that the channel asked last has nothing to try, until when, and why, if it knows.
     pub fn declined(&mut self, rest: Option<Rest>, why: Option<Failure>) {
         if let Some(why) = why {

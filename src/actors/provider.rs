@@ -130,7 +130,8 @@ impl ProviderActor {
                 let condition = self.conditions.get_mut(&model);
                 let is_probe = condition.is_some_and(|condition| condition.enter(&self.line.channel, now));
                 let limits = self.line.channel.limits_for(&dispatch.ticket.model, &model);
-                let lease = Lease::new(Arc::clone(&self.line), slot, limits, model, is_probe);
+                let is_repeated = dispatch.ticket.has_blamed(self.line.channel.id);
+                let lease = Lease::new(Arc::clone(&self.line), slot, limits, model, is_probe, is_repeated);
                 dispatch.decide(Decision::Granted(lease));
             }
             (Err(Without::Token), Some(google)) => google.wait(dispatch),
@@ -223,6 +224,9 @@ impl ProviderActor {
         let channel = &self.line.channel;
         let verdict = match settle.outcome {
             Outcome::Succeeded => verdict(None),
+            // A request that fails wherever it goes says so once, however many keys it is tried with:
+            // on its own it must not take a channel from all others.
+            Outcome::Failed(_) if settle.is_repeated && !settle.is_probe => Verdict::Unknown,
             Outcome::Failed(kind) => verdict(Some(kind)),
             Outcome::Begun | Outcome::Cancelled => Verdict::Unknown,
         };

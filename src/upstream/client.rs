@@ -17,7 +17,6 @@
 //! way.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -37,6 +36,7 @@ use crate::config::{Authorities, Outbound};
 
 use super::dial::Dialler;
 use super::noting::Noting;
+use super::prepared::Prepared;
 use super::proxy::ThroughProxy;
 use super::target::Target;
 use super::vanished::watch_over_upstream;
@@ -47,9 +47,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// old ones are closed when they are done. Nobody else closes those that were opened for a crowd and
 /// are not needed any more: awc looks at a host's when that host is asked again.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// How many prepared requests a thread keeps: as many as there are keys in any configuration of
-/// ordinary size. Beyond it they are prepared anew.
-const MAX_PREPARED: usize = 4096;
 /// How many clients and TLS configurations are kept. New ones come with a new configuration only, and
 /// seldom then.
 const MAX_WAYS: usize = 1024;
@@ -66,7 +63,7 @@ thread_local! {
 struct Open {
     since: Option<Instant>,
     clients: Vec<(Arc<Outbound>, Client)>,
-    prepared: HashMap<u64, FrozenClientRequest>,
+    prepared: Prepared<FrozenClientRequest>,
 }
 
 tokio::task_local! {
@@ -142,7 +139,7 @@ impl Open {
         connect_limit: Duration,
     ) -> Result<FrozenClientRequest, FreezeRequestError> {
         if let Some(request) = self.prepared.get(&target.id) {
-            return Ok(request.clone());
+            return Ok(request);
         }
         let mut request = self
             .client(&target.outbound, connect_limit)
@@ -156,10 +153,7 @@ impl Open {
             request = request.insert_header((name.clone(), value.clone()));
         }
         let request = request.freeze()?;
-        if self.prepared.len() >= MAX_PREPARED {
-            self.prepared.clear();
-        }
-        self.prepared.insert(target.id, request.clone());
+        self.prepared.insert(&target.id, request.clone());
         Ok(request)
     }
 }

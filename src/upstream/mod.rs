@@ -16,6 +16,7 @@ mod google;
 mod media;
 mod names;
 mod noting;
+mod prepared;
 mod proxy;
 mod route;
 mod socks;

@@ -18,8 +18,7 @@ use super::route::{Auth, Endpoint, Route, route};
 /// Where a request goes and what it says of itself there. Prepared once per key and endpoint, so
 /// that an attempt builds no header.
 pub struct Target {
-    /// Tells targets apart; never used twice in a process.
-    pub(super) id: u64,
+    pub(super) id: Id,
     pub(super) uri: Uri,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     wire: Wire,
@@ -29,6 +28,9 @@ pub struct Target {
     /// What is to be erased from whatever the upstream says: the key, and what stands in headers.
     secrets: Vec<Secret>,
 }
+
+/// Tells targets apart, and whether one is still there.
+pub(super) type Id = Arc<u64>;
 
 /// Words of this length in a configured header may be a key, in bytes.
 const MIN_SECRET_WORD: usize = 8;
@@ -93,7 +95,7 @@ impl Target {
             headers.push(shown(key, auth)?);
         }
         let (outbound, secrets) = (Arc::default(), Vec::from_iter(key.cloned()));
-        Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), uri, headers, wire, auth, outbound, secrets })
+        Ok(Self { id: Arc::new(NEXT_ID.fetch_add(1, Ordering::Relaxed)), uri, headers, wire, auth, outbound, secrets })
     }
 
     /// Adds a header, in place of the one of this name.

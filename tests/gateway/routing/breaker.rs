@@ -70,6 +70,21 @@ async fn what_is_wrong_with_a_request_or_a_key_does_not_open_it() {
 }
 
 #[actix_web::test]
+async fn one_request_that_fails_with_every_key_does_not_open_it() {
+    let upstream = FakeUpstream::in_turn([Reply::error(500, "oops")]).await;
+    let keys = json!({"api": (0..4).map(|number| format!("sk-key-{number}-0123456789")).collect::<Vec<_>>()});
+    let setup = Setup::new([with(channel("a", &upstream), keys)]);
+    let gateway = setup.preferences(json!({"breaker": {"failures": 2, "open": 60}})).start().await;
+    for resting in [0, 1] {
+        assert_eq!(gateway.ask(&hello()).await.status, 500);
+        gateway.all_settled().await;
+        assert!(upstream.received().len() >= 4, "every key is tried");
+        assert_eq!(gateway.health(0).resting(Duration::ZERO).len(), resting);
+    }
+    gateway.stop().await;
+}
+
+#[actix_web::test]
 async fn the_last_one_standing_is_asked_all_the_same() {
     let is_well = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&is_well);

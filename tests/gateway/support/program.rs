@@ -61,9 +61,14 @@ impl Program {
     }
 
     pub async fn client(&mut self) -> Client {
+        Client::new(self.address().await)
+    }
+
+    /// Where it listens, as it says once.
+    pub async fn address(&mut self) -> SocketAddr {
         let line = self.says("listens on http://").await;
         let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap();
-        Client::new(address.parse::<SocketAddr>().unwrap())
+        address.parse().unwrap()
     }
 
     /// Every line of the log that nobody has asked for, up to its end.

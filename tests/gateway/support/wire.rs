@@ -8,6 +8,9 @@ use std::io::ErrorKind;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+/// Room for one read, in bytes.
+const READ_BYTES: usize = 4096;
+
 /// Header lines in the order they came; names are compared without case.
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Vec<(String, String)>);
@@ -204,6 +207,7 @@ impl<R: AsyncRead + Unpin> Inbox<R> {
     }
 
     async fn fill(&mut self) -> bool {
+        self.buffer.reserve(READ_BYTES);
         match self.source.read_buf(&mut self.buffer).await {
             Ok(size) => size > 0,
             Err(error) => {
