@@ -157,6 +157,7 @@ impl Setup {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             database: self.database.as_ref().map(|folder| folder.path().join("stats.db")),
             workers: Some(self.workers),
+            open_files: None,
         };
         let running = app::start(config, settings).expect("a free port");
         Gateway {
