@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer, web};
 use tokio::time::{sleep, timeout};
 
 use crate::actors::{Control, StatsQueue};
 use crate::config::Config;
-use crate::http::{Connections, Edge, Gateway, KEEP_ALIVE, Reports, configure};
+use crate::http::{Connections, Edge, Gateway, Reports, configure};
 use crate::relay::{Drain, Relay};
 use crate::upstream;
 
@@ -42,8 +43,9 @@ pub struct Running {
     pub control: Arc<Control>,
     /// Where statistics go.
     pub stats: StatsQueue,
+    /// Who is connected.
+    pub connections: Connections,
     drain: Drain,
-    connections: Connections,
     server: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     sweeping: tokio::task::JoinHandle<()>,
@@ -88,8 +90,8 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     let counted = connections.clone();
     let server = HttpServer::new(app)
         .workers(workers)
-        .keep_alive(KEEP_ALIVE)
-        // `Connections` has a limit for every head, and one for how many there are.
+        // `Connections` has the limits that these are, and those that the server has not.
+        .keep_alive(KeepAlive::Os)
         .client_request_timeout(Duration::ZERO)
         .max_connections(most)
         // Without it the end of a streamed answer waits for Nagle's algorithm.

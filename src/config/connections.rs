@@ -17,9 +17,10 @@ use super::typed::{PositiveCount, Typed, kind};
 pub struct ConnectionLimits {
     /// `max`: so many connections of clients may be open at the same time.
     pub max: usize,
-    /// `header_timeout`: from the opening of a connection to the end of its first request's head; from
-    /// an answer to the end of the next head it is that much longer than idle connections are kept.
+    /// `header_timeout`: from the opening of a connection to the end of its first request's head.
     pub header: Duration,
+    /// `idle_timeout`: from an answer to the end of the next request's head.
+    pub idle: Duration,
     /// `body_timeout`: between two pieces of a request's body.
     pub body: Duration,
     /// `send_timeout`: a client takes nothing of its answer for so long.
@@ -31,6 +32,8 @@ impl Default for ConnectionLimits {
         Self {
             max: 10_000,
             header: Duration::from_secs(10),
+            // Longer than the pools of proxies in front.
+            idle: Duration::from_secs(75),
             body: Duration::from_secs(60),
             send: Duration::from_secs(120),
         }
@@ -43,6 +46,7 @@ impl Default for ConnectionLimits {
 struct RawConnections {
     max: Typed<PositiveCount>,
     header_timeout: Typed<PositiveSeconds>,
+    idle_timeout: Typed<PositiveSeconds>,
     body_timeout: Typed<PositiveSeconds>,
     send_timeout: Typed<PositiveSeconds>,
     #[serde(flatten)]
@@ -50,13 +54,15 @@ struct RawConnections {
 }
 
 const CONNECTIONS: Vocabulary = Vocabulary {
-    used: &["max", "header_timeout", "body_timeout", "send_timeout"],
+    used: &["max", "header_timeout", "idle_timeout", "body_timeout", "send_timeout"],
     without_effect: &[],
     synonyms: &[
         ("limit", "max"),
         ("max_connections", "max"),
         ("head_timeout", "header_timeout"),
         ("client_header_timeout", "header_timeout"),
+        ("keep_alive", "idle_timeout"),
+        ("keepalive_timeout", "idle_timeout"),
         ("client_body_timeout", "body_timeout"),
         ("write_timeout", "send_timeout"),
     ],
@@ -71,7 +77,7 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Co
         Value::Object(_) => RawConnections::deserialize(value).unwrap_or_default(),
         other => {
             let found = kind(other);
-            let expected = "a mapping with max, header_timeout, body_timeout and send_timeout";
+            let expected = "a mapping with max, header_timeout, idle_timeout, body_timeout and send_timeout";
             report.error(&place, format!("expected {expected}, found {found}; the defaults are used"));
             return default;
         }
@@ -85,6 +91,7 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Co
         ConnectionLimits {
             max: max.unwrap_or(default.max),
             header: time(raw.header_timeout, "header_timeout", default.header),
+            idle: time(raw.idle_timeout, "idle_timeout", default.idle),
             body: time(raw.body_timeout, "body_timeout", default.body),
             send: time(raw.send_timeout, "send_timeout", default.send),
         }
@@ -112,9 +119,11 @@ mod tests {
 
     #[test]
     fn every_limit_can_be_set() {
-        let (limits, told) = read(json!({"max": 5, "header_timeout": 1, "body_timeout": "2.5", "send_timeout": 3}));
-        let [header, body, send] = [1.0, 2.5, 3.0].map(Duration::from_secs_f64);
-        assert_eq!((limits, told.len()), (ConnectionLimits { max: 5, header, body, send }, 0));
+        let (limits, told) = read(json!({
+            "max": 5, "header_timeout": 1, "idle_timeout": 4, "body_timeout": "2.5", "send_timeout": 3,
+        }));
+        let [header, idle, body, send] = [1.0, 4.0, 2.5, 3.0].map(Duration::from_secs_f64);
+        assert_eq!((limits, told.len()), (ConnectionLimits { max: 5, header, idle, body, send }, 0));
     }
 
     #[test]

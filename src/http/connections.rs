@@ -1,10 +1,10 @@
 //! The connections of clients: how many there are, and how long each may keep the gateway waiting.
 //!
-//! The server has a time limit for the first head on a connection and one for connections on which
-//! nothing comes. Neither holds for a client that begins a second request and does not go on, nor for
-//! one that does not read its answer. So every connection notes here what it waits for, and
-//! [`Connections::sweep`] closes those that have waited too long. Notes cost a store each; times are
-//! exact to one interval of the sweep.
+//! The server itself has a time limit for the first head on a connection and one for connections on
+//! which nothing comes. Neither holds for a client that begins a second request and does not go on,
+//! nor for one that does not read its answer. So those are switched off, every connection notes here
+//! what it waits for, and [`Connections::sweep`] closes those that have waited too long. Notes cost a
+//! store each; times are exact to one interval of the sweep.
 //!
 //! When there are too many connections, a new one takes the place of the one that has waited longest
 //! for a request. If all have one under way, what the new one asks is refused.
@@ -23,9 +23,6 @@ use tokio::sync::watch;
 use crate::canon::{Failure, FailureKind};
 use crate::config::ConnectionLimits;
 use crate::dialect::openai_chat::write_error;
-
-/// Idle connections stay open this long: longer than the pools of proxies in front.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// The system asks for a sign of life of a client that was silent for so long.
 const PROBED_AFTER: Duration = Duration::from_secs(60);
@@ -126,7 +123,7 @@ impl Shared {
 
 /// Sweeps as often as the shortest limit needs, and once a second if that is enough.
 fn pause(limits: ConnectionLimits) -> Duration {
-    (limits.header.min(limits.send) / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
+    (limits.header.min(limits.idle).min(limits.send) / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
 /// Closes the connection that has waited longest for a request, one that never had any before others.
@@ -187,7 +184,7 @@ impl State {
     fn is_overdue(self, now_ms: u64, tolerance: Duration, limits: ConnectionLimits) -> bool {
         let (since_ms, limit) = match self {
             Self::Unheard { since_ms } => (since_ms, limits.header),
-            Self::Idle { since_ms } => (since_ms, KEEP_ALIVE + limits.header),
+            Self::Idle { since_ms } => (since_ms, limits.idle),
             Self::Sending { since_ms } => (since_ms, limits.send),
             Self::Busy => return false,
         };
@@ -322,8 +319,8 @@ mod tests {
     use super::*;
 
     fn limits() -> ConnectionLimits {
-        let [header, send] = [5, 30].map(Duration::from_secs);
-        ConnectionLimits { header, send, ..ConnectionLimits::default() }
+        let [header, idle, send] = [5, 80, 30].map(Duration::from_secs);
+        ConnectionLimits { header, idle, send, ..ConnectionLimits::default() }
     }
 
     fn is_overdue(state: State, seconds: u64) -> bool {

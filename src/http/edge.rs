@@ -73,10 +73,6 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        if request.method() == Method::OPTIONS {
-            let response = finished(preflight(request.headers()));
-            return Box::pin(ready(Ok(request.into_response(response))));
-        }
         let asking = match request.conn_data::<Connection>().map(Connection::asked).transpose() {
             Ok(asking) => asking,
             Err(failure) => {
@@ -85,6 +81,10 @@ where
                 return Box::pin(ready(Ok(request.into_response(response))));
             }
         };
+        if request.method() == Method::OPTIONS {
+            let response = finished(preflight(request.headers()));
+            return Box::pin(ready(Ok(request.into_response(response))));
+        }
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let mut failed = match answer.await {

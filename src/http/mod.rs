@@ -19,7 +19,7 @@ mod reports;
 mod routes;
 mod stats;
 
-pub use connections::{Connections, KEEP_ALIVE};
+pub use connections::Connections;
 pub use edge::Edge;
 pub use reports::Reports;
 pub use routes::configure;

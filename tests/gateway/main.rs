@@ -18,6 +18,7 @@ mod discovery;
 mod embeddings;
 mod failover;
 mod fake_upstream_itself;
+mod floods;
 mod gemini;
 mod google_images;
 mod hot_reload;

@@ -33,9 +33,10 @@ pub fn details(old: &Config, new: &Config) -> Vec<String> {
     details.value("rate_limit", rate_limit, &new.rate_limit, |limit| by_model(limit, displayed));
     details.value("deadline", deadline, &new.deadline, |deadline| or(deadline, "by model", span));
     details.items("trusted_proxies", trusted_proxies.networks(), new.trusted_proxies.networks(), displayed);
-    let ConnectionLimits { max, header, body, send } = connections;
+    let ConnectionLimits { max, header, idle, body, send } = connections;
     details.value("connections.max", max, &new.connections.max, displayed);
     details.value("connections.header_timeout", header, &new.connections.header, span);
+    details.value("connections.idle_timeout", idle, &new.connections.idle, span);
     details.value("connections.body_timeout", body, &new.connections.body, span);
     details.value("connections.send_timeout", send, &new.connections.send, span);
     details.value("moderation_on_error", passes_unmoderated, &new.passes_unmoderated, |passes| {

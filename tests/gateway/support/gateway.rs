@@ -240,6 +240,11 @@ impl Gateway {
         self.control.reload(config_of(&setup.yaml(), setup.patience)).await.expect("a Router that lives");
     }
 
+    /// How many connections of clients are open.
+    pub fn connections(&self) -> usize {
+        self.running.as_ref().expect("a gateway that was not stopped").connections.count()
+    }
+
     /// How the channel at this position of the configuration is doing.
     pub fn health(&self, position: usize) -> Arc<ChannelHealth> {
         let health = self.control.health().get(&ChannelId(position)).map(|entry| Arc::clone(&entry));
