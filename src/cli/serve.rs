@@ -91,7 +91,7 @@ fn raise_file_limit() -> Option<u64> {
         Ok(files) => log::debug!("up to {files} files can be open"),
         Err(error) => log::warn!("the limit of open files is as it was: {error}"),
     }
-    raised.ok().filter(|files| *files != rlimit::INFINITY)
+    raised.ok().filter(|files| *files < rlimit::INFINITY)
 }
 
 /// An environment variable; one that is not text counts as unset.

@@ -22,7 +22,7 @@ mod stats;
 pub use connections::Connections;
 pub use edge::Edge;
 pub use reports::Reports;
-pub use routes::configure;
+pub use routes::{Access, Route, configure, routes};
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 mod access;
 mod actors;
 mod browsers;
+mod canaries;
 mod cancel;
 mod chat;
 mod claude;
@@ -15,6 +16,7 @@ mod cloudflare;
 mod cohere;
 mod completions;
 mod discovery;
+mod doors;
 mod embeddings;
 mod failover;
 mod fake_upstream_itself;
