@@ -80,10 +80,12 @@ fn main() -> ExitCode {
     let is_logging = logging::start(serve::variable);
     let command = arguments.command.unwrap_or(Command::Serve(arguments.serve));
     let code = is_logging.map_err(Into::into).and_then(|()| run(command));
-    ExitCode::from(code.unwrap_or_else(|why| {
+    let code = code.unwrap_or_else(|why| {
         log::error!("{why}");
         CANNOT_START
-    }))
+    });
+    logging::finish();
+    ExitCode::from(code)
 }
 
 fn run(command: Command) -> Outcome<u8> {

@@ -7,14 +7,19 @@
 //!  "fields":{"id":"…","channel":"openai","status":200,"total_ms":340}}
 //! ```
 
-use std::fmt::Display;
-use std::io::{self, Write};
+mod queue;
 
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write, stderr};
+use std::sync::OnceLock;
+
+use env_logger::Target;
 use env_logger::fmt::Formatter;
-use log::Record;
 use log::kv::{self, Key, Source, Value, VisitSource, VisitValue};
+use log::{Level, Record};
 
 use super::environment::InvalidVariable;
+use queue::LogQueue;
 
 /// A line for each worker thread, and an error for each client that speaks no HTTP, are of no use to
 /// the people who run this.
@@ -22,6 +27,9 @@ const FILTER: &str = "info,actix_server=warn,actix_http=off";
 
 /// Most lines are not longer.
 const LINE_BYTES: usize = 512;
+
+/// Where the lines go, to have them written at the end.
+static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
 /// Starts the log as the variables say: `RUST_LOG`, `RUST_LOG_STYLE` and `LOG_FORMAT`. Panics go there, too.
 ///
@@ -33,19 +41,54 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) -> Result<(), InvalidVar
     let format = is_json(variable("LOG_FORMAT").as_deref());
     match format {
         Ok(true) => log.format(write_json),
-        Ok(false) | Err(_) => log.format_key_values(write_fields),
+        Ok(false) | Err(_) if is_coloured(&variable) => log.format(|log, record| write_text(log, record, colour_of)),
+        Ok(false) | Err(_) => log.format(|log, record| write_text(log, record, |_| None)),
     };
+    // Without a thread for it, each line is written by whoever logs it.
+    if let Ok(queue) = LogQueue::start(stderr(), |lost| log::warn!("{lost} lines of the log found no reader")) {
+        log.target(Target::Pipe(Box::new(QUEUE.get_or_init(|| queue).clone())));
+    }
     log.init();
     log_panics();
     format.map(|_| ())
 }
 
+/// Has everything written that was logged. To be called before the process ends.
+pub fn finish() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush();
+    }
+}
+
 /// Panics are survived, and told by their place alone: their text may quote a request.
 fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(place) => log::error!("panic at {place}"),
-        None => log::error!("panic"),
+    std::panic::set_hook(Box::new(|panic| {
+        match panic.location() {
+            Some(place) => log::error!("panic at {place}"),
+            None => log::error!("panic"),
+        }
+        // It may be the last thing that the process says.
+        finish();
     }));
+}
+
+fn is_coloured(variable: impl Fn(&str) -> Option<String>) -> bool {
+    match variable("RUST_LOG_STYLE").as_deref() {
+        Some("always") => true,
+        Some("never") => false,
+        _ => variable("NO_COLOR").is_none_or(|no| no.is_empty()) && stderr().is_terminal(),
+    }
+}
+
+/// The colour of a level on a terminal, by its number.
+fn colour_of(level: Level) -> Option<u8> {
+    Some(match level {
+        Level::Error => 31,
+        Level::Warn => 33,
+        Level::Info => 32,
+        Level::Debug => 34,
+        Level::Trace => 36,
+    })
 }
 
 fn is_json(format: Option<&str>) -> Result<bool, InvalidVariable> {
@@ -71,10 +114,22 @@ fn write_json(log: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     log.write_all(&line)
 }
 
-fn write_fields(log: &mut Formatter, source: &dyn Source) -> io::Result<()> {
-    let mut fields = Vec::with_capacity(LINE_BYTES);
-    write_text_fields(&mut fields, source)?;
-    log.write_all(&fields)
+fn write_text(log: &mut Formatter, record: &Record<'_>, colour: fn(Level) -> Option<u8>) -> io::Result<()> {
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    let level = record.level();
+    match colour(level) {
+        Some(colour) => write!(line, "[{} \x1b[{colour}m{level:<5}\x1b[0m ", log.timestamp())?,
+        None => write!(line, "[{} {level:<5} ", log.timestamp())?,
+    }
+    write!(line, "{}] ", record.target())?;
+    match record.args().as_str() {
+        Some(message) => line.extend_from_slice(message.as_bytes()),
+        // Nobody who has a line break in a message can make up a line of the log.
+        None => line.extend_from_slice(record.args().to_string().replace('\n', "\n    ").as_bytes()),
+    }
+    write_text_fields(&mut line, record.key_values())?;
+    line.push(b'\n');
+    log.write_all(&line)
 }
 
 /// Writes the field `fields`, unless there are none.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -48,18 +48,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 /// A number of tokens. Some servers count in floating point, and some write anything at all; no
 /// reason to refuse an answer.
 pub fn count<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Count {
-        Whole(i64),
-        Fraction(f64),
-        Other(IgnoredAny),
-    }
-    Ok(match Count::deserialize(json)? {
-        Count::Whole(count) => Some(count),
-        Count::Fraction(count) => count.to_string().split('.').next().and_then(|whole| whole.parse().ok()),
-        Count::Other(_) => None,
-    })
+    let json = <&RawValue>::deserialize(json)?.get();
+    let whole_part = |count: f64| count.to_string().split('.').next().and_then(|whole| whole.parse().ok());
+    Ok(json.parse().ok().or_else(|| json.parse().ok().and_then(whole_part)))
+}
+
+/// A part that is not worth refusing the whole for: one that cannot be read counts as missing.
+pub fn lenient<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(json: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_str(<&RawValue>::deserialize(json)?.get()).unwrap_or_default())
 }
 
 /// A string with replacement characters for halves of surrogate pairs, which JSON can spell but no

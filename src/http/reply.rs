@@ -1,5 +1,7 @@
 //! What a request has come to, as an HTTP answer.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
@@ -53,31 +55,32 @@ fn unbuffered(mut response: HttpResponse) -> HttpResponse {
 fn insert_quota(headers: &mut HeaderMap, quota: Quota) {
     headers.insert(HeaderName::from_static("x-ratelimit-limit-requests"), quota.limit.into());
     headers.insert(HeaderName::from_static("x-ratelimit-remaining-requests"), quota.remaining.into());
-    if let Ok(reset) = HeaderValue::try_from(span(quota.reset.as_secs_f64())) {
+    if let Ok(reset) = HeaderValue::try_from(span(quota.reset)) {
         headers.insert(HeaderName::from_static("x-ratelimit-reset-requests"), reset);
     }
 }
 
 /// A span of time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`, `2h0m0s`.
-fn span(seconds: f64) -> String {
-    if seconds < 1.0 {
-        return format!("{:.0}ms", (seconds * 1000.0).ceil());
-    }
-    let (minutes, rest) = ((seconds / 60.0).floor(), seconds % 60.0);
-    match minutes {
-        0.0 => format!("{seconds:.3}s"),
-        1.0..60.0 => format!("{minutes:.0}m{rest:.0}s"),
-        _ => format!("{:.0}h{:.0}m{rest:.0}s", (minutes / 60.0).floor(), minutes % 60.0),
+fn span(span: Duration) -> String {
+    // In whole numbers: to print fractions takes longer than to find a channel.
+    let ms = span.as_nanos().div_ceil(1_000_000);
+    let (seconds, rest) = (ms / 1000, ms % 1000);
+    match seconds {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{seconds}.{rest:03}s"),
+        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{}m{}s", seconds / 3600, seconds / 60 % 60, seconds % 60),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::span;
+    use super::*;
 
     #[test]
     fn spans_are_written_as_openai_does() {
-        let spans = [0.0, 0.0121, 1.5, 59.25, 360.0, 7260.4].map(span);
-        assert_eq!(spans, ["0ms", "13ms", "1.500s", "59.250s", "6m0s", "2h1m0s"]);
+        let spans =
+            [0.0, 0.0121, 0.9999, 1.5, 59.25, 360.0, 7260.4].map(|seconds| span(Duration::from_secs_f64(seconds)));
+        assert_eq!(spans, ["0ms", "13ms", "1.000s", "1.500s", "59.250s", "6m0s", "2h1m0s"]);
     }
 }

@@ -1,10 +1,9 @@
 //! OpenAI's `usage` object.
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::canon::Usage;
-use crate::dialect::json::count;
+use crate::dialect::json::{count, lenient};
 
 /// Token counts as OpenAI writes them.
 #[derive(Default, Deserialize)]
@@ -16,9 +15,9 @@ pub(super) struct WireUsage {
     completion_tokens: Option<i64>,
     #[serde(deserialize_with = "count")]
     total_tokens: Option<i64>,
-    #[serde(deserialize_with = "details")]
+    #[serde(deserialize_with = "lenient")]
     prompt_tokens_details: Details,
-    #[serde(deserialize_with = "details")]
+    #[serde(deserialize_with = "lenient")]
     completion_tokens_details: Details,
 }
 
@@ -44,19 +43,6 @@ impl From<WireUsage> for Usage {
             reasoning_tokens: wire.completion_tokens_details.reasoning_tokens,
         }
     }
-}
-
-fn details<'de, D: Deserializer<'de>>(json: D) -> Result<Details, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Lenient {
-        Details(Details),
-        Other(IgnoredAny),
-    }
-    Ok(match Lenient::deserialize(json)? {
-        Lenient::Details(details) => details,
-        Lenient::Other(_) => Details::default(),
-    })
 }
 
 /// Token counts as a client gets them. OpenAI has no word for tokens written to a cache; OpenRouter
