@@ -68,6 +68,8 @@ const CONNECTIONS: Vocabulary = Vocabulary {
     ],
 };
 
+const CONSEQUENCE: &str = "the default is used";
+
 /// Resolves the mapping behind `connections` in the preferences at `place`.
 pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> ConnectionLimits {
     let place = place.key("connections");
@@ -83,19 +85,17 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, report: &mut Report) -> Co
         }
     };
     CONNECTIONS.check(&raw.others, &place, report);
-    or_else("the default is used", report, |report| {
-        let max = raw.max.take("max", &place, report).and_then(|PositiveCount(max)| usize::try_from(max).ok());
-        let mut time = |written: Typed<PositiveSeconds>, key, default| {
-            written.take(key, &place, report).map_or(default, |PositiveSeconds(time)| time)
-        };
-        ConnectionLimits {
-            max: max.unwrap_or(default.max),
-            header: time(raw.header_timeout, "header_timeout", default.header),
-            idle: time(raw.idle_timeout, "idle_timeout", default.idle),
-            body: time(raw.body_timeout, "body_timeout", default.body),
-            send: time(raw.send_timeout, "send_timeout", default.send),
-        }
-    })
+    let max = or_else(CONSEQUENCE, report, |report| raw.max.take("max", &place, report));
+    let mut time = |written: Typed<PositiveSeconds>, key, default| {
+        or_else(CONSEQUENCE, report, |report| written.take(key, &place, report)).map_or(default, |time| time.0)
+    };
+    ConnectionLimits {
+        max: max.and_then(|max| usize::try_from(max.0).ok()).unwrap_or(default.max),
+        header: time(raw.header_timeout, "header_timeout", default.header),
+        idle: time(raw.idle_timeout, "idle_timeout", default.idle),
+        body: time(raw.body_timeout, "body_timeout", default.body),
+        send: time(raw.send_timeout, "send_timeout", default.send),
+    }
 }
 
 #[cfg(test)]

@@ -149,8 +149,8 @@ async fn heads_of_any_length_are_refused() {
 
 /// Answers with far more text than fits into the buffers of a connection.
 async fn talkative() -> FakeUpstream {
-    let text = "many words ".repeat(5_000);
-    FakeUpstream::answering(move |_| Reply::stream(std::iter::repeat_n(text.as_str(), 400))).await
+    let chunk = json!({"choices": [{"index": 0, "delta": {"content": "many words ".repeat(5_000)}}]});
+    FakeUpstream::in_turn([Reply::sse(vec![format!("data: {chunk}\n\n"); 400])]).await
 }
 
 #[actix_web::test]
