@@ -10,18 +10,15 @@ use std::time::Duration;
 
 use actix::Arbiter;
 use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer, web};
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::actors::{Control, StatsQueue};
 use crate::config::Config;
-use crate::http::{Edge, Gateway, Reports, configure};
+use crate::http::{Connections, Edge, Gateway, Reports, configure};
 use crate::relay::{Drain, Relay};
 use crate::upstream;
-
-/// Idle client connections stay open this long: longer than the pools of proxies in front.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// So long clients may take to read that there is no time left for their answers.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -34,6 +31,8 @@ pub struct Settings {
     pub database: Option<PathBuf>,
     /// Worker threads; `None` is one for each CPU.
     pub workers: Option<usize>,
+    /// How many files the process may have open; `None` if that has no limit.
+    pub open_files: Option<u64>,
 }
 
 /// A gateway that serves.
@@ -44,10 +43,12 @@ pub struct Running {
     pub control: Arc<Control>,
     /// Where statistics go.
     pub stats: StatsQueue,
+    /// Who is connected.
+    pub connections: Connections,
     drain: Drain,
-    connections: Connections,
     server: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    sweeping: tokio::task::JoinHandle<()>,
     arbiters: [Option<Arbiter>; 2],
 }
 
@@ -84,18 +85,25 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
         }
         App::new().app_data(gateway.clone()).wrap(Edge).configure(configure)
     };
-    let connections = Connections::default();
-    let counted = connections.clone();
+    let most = most_connections(settings.open_files);
+    let connections = Connections::new(control.config().connections, most);
+    let (counted, worker_limits) = (connections.clone(), Arc::clone(&control));
     let server = HttpServer::new(app)
         .workers(workers)
-        .keep_alive(KEEP_ALIVE)
+        // `Connections` has the limits that these are, and those that the server has not.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .max_connections(most)
         // Without it the end of a streamed answer waits for Nagle's algorithm.
         .tcp_nodelay(true)
         // Without it a client that went away is not noticed, and its upstream goes on billing.
         .h1_allow_half_closed(false)
-        .on_connect(move |connection, of_connection| {
-            upstream::watch_over_client(connection);
-            of_connection.insert(counted.opened());
+        .on_connect(move |stream, of_connection| {
+            let Some(stream) = stream.downcast_ref() else { return };
+            upstream::watch_over_client(stream, worker_limits.config().connections.send);
+            if let Some(connection) = counted.opened(stream) {
+                of_connection.insert(connection);
+            }
         })
         .disable_signals()
         // `Running::drain` has its own limit.
@@ -105,8 +113,29 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
     let server = server.run();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
+    let sweeping = actix_web::rt::spawn(sweep(connections.clone(), Arc::clone(&control)));
     let arbiters = [control_arbiter, Some(stats_arbiter)];
-    Ok(Running { addresses, control, stats, drain, connections, server: handle, serving, arbiters })
+    Ok(Running { addresses, control, stats, drain, connections, server: handle, serving, sweeping, arbiters })
+}
+
+/// A connection of a client has its socket, a second handle on it, and a connection to an upstream.
+const FILES_PER_CONNECTION: u64 = 3;
+
+/// Files for everything else: workers, the database, the log, lists of models.
+const OTHER_FILES: u64 = 128;
+
+/// So many clients can be served at the same time without running out of files.
+fn most_connections(open_files: Option<u64>) -> usize {
+    let most = open_files.map(|files| files.saturating_sub(OTHER_FILES) / FILES_PER_CONNECTION);
+    most.and_then(|most| usize::try_from(most).ok()).map_or(usize::MAX, |most| most.max(1))
+}
+
+/// Closes connections that take too long, as long as the gateway serves.
+async fn sweep(connections: Connections, control: Arc<Control>) {
+    loop {
+        let pause = connections.sweep(control.config().connections);
+        sleep(pause).await;
+    }
 }
 
 impl Running {
@@ -139,40 +168,11 @@ impl Running {
         self.serving.abort();
         let _ = self.serving.await;
         let _ = timeout(FAREWELL, self.connections.closed()).await;
+        self.sweeping.abort();
         let _ = timeout(FAREWELL, self.stats.all_told()).await;
         self.stats.flush().await;
         for arbiter in self.arbiters.into_iter().flatten() {
             arbiter.stop();
         }
-    }
-}
-
-/// How many connections of clients are open.
-#[derive(Clone, Default)]
-struct Connections(Arc<watch::Sender<usize>>);
-
-impl Connections {
-    /// One more, until what this gives is dropped.
-    fn opened(&self) -> Connection {
-        self.0.send_modify(|open| *open += 1);
-        Connection(self.clone())
-    }
-
-    fn count(&self) -> usize {
-        *self.0.borrow()
-    }
-
-    /// Waits until there is none.
-    async fn closed(&self) {
-        // Its sender lives as long as `self`.
-        let _ = self.0.subscribe().wait_for(|open| *open == 0).await;
-    }
-}
-
-struct Connection(Connections);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|open| *open -= 1);
     }
 }

@@ -54,6 +54,8 @@ pub enum FailureKind {
     MethodNotAllowed,
     /// The body did not arrive in time.
     RequestTimeout,
+    /// There are more connections than the gateway takes.
+    TooManyConnections,
     /// A bug of the gateway.
     Internal,
     /// The gateway is shutting down, and its time is over.
@@ -125,7 +127,7 @@ pub struct Public {
 
 impl FailureKind {
     /// All of them, in the order of the enumeration.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Unauthorized,
         Self::PermissionDenied,
         Self::ModelNotFound,
@@ -134,6 +136,7 @@ impl FailureKind {
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::TooManyConnections,
         Self::Internal,
         Self::ShuttingDown,
         Self::StatsUnreadable,
@@ -175,6 +178,7 @@ impl FailureKind {
             Self::RouteNotFound => (404, "invalid_request_error", "unknown_url"),
             Self::MethodNotAllowed => (405, "invalid_request_error", "method_not_allowed"),
             Self::RequestTimeout => (408, "invalid_request_error", "request_timeout"),
+            Self::TooManyConnections => (503, "server_error", "too_many_connections"),
             Self::Internal => (500, "server_error", "internal_error"),
             Self::ShuttingDown => (503, "server_error", "gateway_shutting_down"),
             Self::StatsUnreadable => (503, "server_error", "statistics_unavailable"),
@@ -218,6 +222,7 @@ impl FailureKind {
             | Self::RouteNotFound
             | Self::MethodNotAllowed
             | Self::RequestTimeout
+            | Self::TooManyConnections
             | Self::LimitReached
             | Self::Flagged
             | Self::Untranslatable

@@ -55,7 +55,8 @@ pub fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
 async fn demonstrate(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
     let provider = DemoProvider::start(options.pause)?;
     let key = Secret::new(format!("sk-demo-{}", uuid::Uuid::new_v4().simple()));
-    let settings = Settings { listen: vec![free_address(options.port)], database: None, workers: Some(2) };
+    let settings =
+        Settings { listen: vec![free_address(options.port)], database: None, workers: Some(2), open_files: None };
     let gateway = app::start(configuration(provider.address, &key)?, settings)?;
     let address = gateway.addresses.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let chat = format!("http://{address}/v1/chat/completions");

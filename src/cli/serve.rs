@@ -51,7 +51,8 @@ async fn serve(
     hangups: Hangups,
 ) -> u8 {
     let channels = config.channels.len();
-    let settings = Settings { listen: environment.listen, database: environment.database, workers: None };
+    let open_files = raise_file_limit();
+    let settings = Settings { listen: environment.listen, database: environment.database, workers: None, open_files };
     let mut running = match app::start(config, settings) {
         Ok(running) => running,
         Err(error) => {
@@ -80,6 +81,17 @@ async fn serve(
             second.exit_code()
         }
     }
+}
+
+/// Lets the process have as many files open as the system allows, and says how many these are. The
+/// usual limit is lower for the sake of programs that cannot handle more.
+fn raise_file_limit() -> Option<u64> {
+    let raised = rlimit::increase_nofile_limit(u64::MAX);
+    match &raised {
+        Ok(files) => log::debug!("up to {files} files can be open"),
+        Err(error) => log::warn!("the limit of open files is as it was: {error}"),
+    }
+    raised.ok().filter(|files| *files < rlimit::INFINITY)
 }
 
 /// An environment variable; one that is not text counts as unset.

@@ -6,6 +6,7 @@
 mod by_model;
 mod client_keys;
 mod cloudflare;
+mod connections;
 pub mod diagnostic;
 mod expand;
 mod headers;
@@ -39,6 +40,7 @@ mod vertex;
 mod vocabulary;
 
 pub use by_model::ByModel;
+pub use connections::ConnectionLimits;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Loaded, parse};
 pub use outbound::{Authorities, Login, Outbound, Proxy, ProxyProtocol};

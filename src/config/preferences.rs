@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::by_model::ByModel;
+use super::connections::{self, ConnectionLimits};
 use super::diagnostic::Report;
 use super::expand::Unset;
 use super::headers::{self, Headers};
@@ -34,6 +35,7 @@ pub(super) struct Preferences {
     pub metrics_are_public: bool,
     pub stats: StatsSettings,
     pub trusted_proxies: TrustedProxies,
+    pub connections: ConnectionLimits,
     pub for_channels: ForChannels,
 }
 
@@ -79,6 +81,7 @@ pub(super) fn resolve(value: &Value, place: &KeyPath, unset: &[Unset], report: &
         trusted_proxies: or_else("it is not trusted", report, |report| {
             proxies::resolve(raw.trusted_proxies, place, report)
         }),
+        connections: connections::resolve(&raw.connections, place, report),
         for_channels: ForChannels {
             model_timeout: or_default(report, |report| {
                 raw.model_timeout.take("model_timeout", place, report).unwrap_or_default().map(|time| time.0)

@@ -67,6 +67,8 @@ pub struct RawPreferences {
     pub metrics: Typed<Text>,
     /// A mapping: see [`RawStats`].
     pub stats: Value,
+    /// A mapping of limits for the connections of clients.
+    pub connections: Value,
     /// Through which proxy providers are asked.
     #[serde(deserialize_with = "written")]
     pub proxy: Written,
@@ -273,6 +275,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         "breaker",
         "metrics",
         "stats",
+        "connections",
         "proxy",
         "ca_file",
         "headers",
@@ -293,6 +296,7 @@ pub const PREFERENCES: Vocabulary = Vocabulary {
         ("prometheus", "metrics"),
         ("statistics", "stats"),
         ("database", "stats"),
+        ("max_connections", "connections"),
         ("http_proxy", "proxy"),
         ("ca", "ca_file"),
         ("ca_cert", "ca_file"),

@@ -91,6 +91,7 @@ pub(super) fn resolve(
         metrics_are_public: preferences.metrics_are_public,
         stats: preferences.stats,
         trusted_proxies: preferences.trusted_proxies,
+        connections: preferences.connections,
     })
 }
 

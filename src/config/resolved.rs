@@ -10,6 +10,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::by_model::ByModel;
+use super::connections::ConnectionLimits;
 use super::outbound::Outbound;
 use super::overrides::Overrides;
 use super::proxies::TrustedProxies;
@@ -44,6 +45,8 @@ pub struct Config {
     pub keeps_alive: bool,
     /// `trusted_proxies`: whose word is taken for where a request comes from.
     pub trusted_proxies: TrustedProxies,
+    /// `connections`: how many clients may be connected, and how slow they may be.
+    pub connections: ConnectionLimits,
     /// `moderation_on_error: allow`: prompts pass when they cannot be moderated.
     pub passes_unmoderated: bool,
     /// `metrics: public`: they can be read without a key.

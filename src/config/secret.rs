@@ -1,8 +1,10 @@
 //! A value that must never be printed.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use ring::digest;
+use subtle::ConstantTimeEq;
 
 /// An upstream or client key. Has no `Debug`, `Display` or `Serialize`: the only ways out are
 /// [`Secret::expose`] and [`Secret::exposed`], for the wire and for statistics that are told so, and
@@ -53,8 +55,28 @@ impl Secret {
 }
 
 /// SHA-256 of a whole key. Keys are compared by it, never by a prefix and never in clear.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Finding a key by it tells nobody anything by the time it takes:
+///
+/// - What is hashed is what the client sent, so that time depends on nothing secret.
+/// - A hash table finds the place of a fingerprint by SipHash with a key that is drawn when the process
+///   starts. Nobody outside can choose or know which fingerprints share a place there.
+/// - Where there is one to compare with, all 32 bytes are compared in constant time, so that not even
+///   the beginning of a stored hash, against which guesses could be tried elsewhere, can be measured.
+#[derive(Clone, Copy, Eq)]
 pub struct Fingerprint([u8; 32]);
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl Fingerprint {
     /// The fingerprint of a key as it came in.
@@ -85,6 +107,19 @@ mod tests {
         assert_eq!(Secret::new("sk-abcdefghijklmnopqrstuvwxyz").masked(), "sk-ab…yz");
         assert_eq!(Secret::new("short").masked(), "…");
         assert_eq!(Secret::new("clé-très-très-secrète").masked(), "clé-t…te");
+    }
+
+    #[test]
+    fn fingerprints_are_the_same_in_every_byte_or_not_at_all() {
+        let one = Fingerprint([7; 32]);
+        assert_eq!(one, Fingerprint([7; 32]));
+        for place in 0..32 {
+            for bit in 0..8 {
+                let mut other = one;
+                other.0[place] ^= 1 << bit;
+                assert!(one != other, "bit {bit} of byte {place}");
+            }
+        }
     }
 
     #[test]

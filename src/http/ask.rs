@@ -91,8 +91,13 @@ async fn body(
         BodyKind::JsonOrForm => body::is_form(headers),
     };
     Ok(match is_form {
-        true => Body::Form(Box::pin(body::read_form(payload, headers, config.max_upload_bytes)).await?),
-        false => Body::Json(body::read(payload, headers, config.max_request_body_bytes).await?),
+        true => {
+            let form = body::read_form(payload, headers, config.max_upload_bytes, config.connections.body);
+            Body::Form(Box::pin(form).await?)
+        }
+        false => {
+            Body::Json(body::read(payload, headers, config.max_request_body_bytes, config.connections.body).await?)
+        }
     })
 }
 

@@ -4,22 +4,28 @@
 //! Browser extensions call the gateway from any page, so any origin is allowed. Credentials of the
 //! browser (cookies) are not: the key travels in a header that only the extension knows. A preflight
 //! has no key and is answered here.
+//!
+//! It also notes on each connection when a request of it is under way, see [`super::Connections`].
 
 use std::future::{Future, Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::error::InternalError;
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::{Error, HttpResponse};
+use bytes::Bytes;
 use futures::FutureExt;
 
 use crate::canon::{Failure, FailureKind};
 
+use super::connections::{Asking, Connection};
 use super::errors::error_response;
+use super::paced::Paced;
 
 /// The header that names a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,9 +73,16 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
+        let asking = match request.conn_data::<Connection>().map(Connection::asked).transpose() {
+            Ok(asking) => asking,
+            Err(failure) => {
+                let mut response = finished(error_response(&failure));
+                response.head_mut().set_connection_type(ConnectionType::Close);
+                return Box::pin(ready(Ok(request.into_response(response))));
+            }
+        };
         if request.method() == Method::OPTIONS {
-            let mut response = preflight(request.headers());
-            finish(response.headers_mut());
+            let response = finished(preflight(request.headers()));
             return Box::pin(ready(Ok(request.into_response(response))));
         }
         let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
@@ -77,7 +90,7 @@ where
             let mut failed = match answer.await {
                 Ok(Ok(mut response)) => {
                     finish(response.headers_mut());
-                    return Ok(response.map_into_boxed_body());
+                    return Ok(paced(response.map_into_boxed_body(), asking));
                 }
                 Ok(Err(error)) => error.error_response(),
                 Err(_) => {
@@ -99,6 +112,19 @@ pub fn name_request(headers: &mut HeaderMap, id: &str) {
     }
 }
 
+/// Watches over the client that reads the answer.
+fn paced(response: ServiceResponse<BoxBody>, asking: Option<Asking>) -> ServiceResponse<BoxBody> {
+    if asking.is_none() || Paced::is_short(response.response().body()) {
+        return response;
+    }
+    response.map_body(|_, body| BoxBody::new(Paced::new(body, asking)))
+}
+
+fn finished(mut response: HttpResponse) -> HttpResponse {
+    finish(response.headers_mut());
+    response
+}
+
 fn finish(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
@@ -118,7 +144,25 @@ fn preflight(asked: &HeaderMap) -> HttpResponse {
     if asked.contains_key("access-control-request-private-network") {
         response.insert_header(("access-control-allow-private-network", "true"));
     }
-    response.finish()
+    let mut response = response.body(Unhurried);
+    response.head_mut().no_chunking(true);
+    response
+}
+
+/// No body at all. The server writes answers whose body is empty one behind the other without looking
+/// whether anybody reads them; this one it has to ask first.
+struct Unhurried;
+
+impl MessageBody for Unhurried {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
 }
 
 #[cfg(test)]

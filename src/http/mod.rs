@@ -4,6 +4,7 @@ mod ask;
 mod auth;
 mod body;
 mod client_ip;
+mod connections;
 mod direct;
 mod edge;
 mod errors;
@@ -11,15 +12,17 @@ mod health;
 mod keys;
 mod metrics;
 mod models;
+mod paced;
 mod page;
 mod reply;
 mod reports;
 mod routes;
 mod stats;
 
+pub use connections::Connections;
 pub use edge::Edge;
 pub use reports::Reports;
-pub use routes::configure;
+pub use routes::{Access, Route, configure, routes};
 
 use std::sync::Arc;
 

@@ -8,7 +8,6 @@
 //! Source: Linux's tcp(7), SO_KEEPALIVE and TCP_USER_TIMEOUT, and RFC 5482. Systems other than Linux
 //! ask likewise, but what was sent into a dead connection they give up only in their own time.
 
-use std::any::Any;
 use std::io;
 use std::time::Duration;
 
@@ -34,13 +33,8 @@ const OVER_UPSTREAMS: Vigilance = Vigilance {
     gives_up_after: Duration::from_secs(20),
 };
 
-/// Over clients: until one counts as gone, its upstream goes on and bills. Those who move between
-/// networks come back within seconds, or never.
-const OVER_CLIENTS: Vigilance = Vigilance {
-    asks_after: Duration::from_secs(30),
-    asks_every: Duration::from_secs(10),
-    gives_up_after: Duration::from_secs(60),
-};
+/// Clients are asked after so long a silence: until one counts as gone, its upstream goes on and bills.
+const ASKS_CLIENTS_AFTER: Duration = Duration::from_secs(30);
 
 /// Watches over the upstream at the other side of this connection.
 ///
@@ -51,12 +45,13 @@ pub(super) fn watch_over_upstream(connection: &TcpStream) -> io::Result<()> {
     OVER_UPSTREAMS.watch(connection)
 }
 
-/// Watches over the client at the other side, if this is a TCP connection.
-pub fn watch_over_client(connection: &dyn Any) {
-    if let Some(connection) = connection.downcast_ref() {
-        // Whoever reads from one that is closed already learns it soon enough.
-        let _ = OVER_CLIENTS.watch(connection);
-    }
+/// Watches over the client at the other side. It is gone when it answers nothing, or takes nothing of
+/// what is sent, for `gives_up_after`.
+pub fn watch_over_client(connection: &TcpStream, gives_up_after: Duration) {
+    let asks_after = ASKS_CLIENTS_AFTER.min(gives_up_after / 2).max(Duration::from_secs(1));
+    let vigilance = Vigilance { asks_after, asks_every: Duration::from_secs(10), gives_up_after };
+    // Whoever reads from one that is closed already learns it soon enough.
+    let _ = vigilance.watch(connection);
 }
 
 impl Vigilance {

@@ -29,7 +29,7 @@ const ONLY_IN: [(&str, &[&str]); 13] = [
     ("diesel_migrations", &["stats"]),
     ("actix", &["actors", "app.rs"]),
     ("dashmap", &["actors"]),
-    ("tokio", &["actors", "upstream", "relay", "app.rs", "cli", "main.rs"]),
+    ("tokio", &["actors", "upstream", "relay", "http/connections.rs", "app.rs", "cli", "main.rs"]),
     ("notify", &["cli/reload/watch.rs"]),
     ("actix_web", &["http", "relay", "upstream/attempt.rs", "app.rs", "cli", "main.rs"]),
     ("std::net", &["http", "relay", "upstream", "config/proxies.rs", "app.rs", "cli", "main.rs"]),

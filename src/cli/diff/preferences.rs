@@ -1,6 +1,6 @@
 //! How the gateway as a whole differs from what it was.
 
-use crate::config::{Config, MediaFetch, StatsSettings};
+use crate::config::{Config, ConnectionLimits, MediaFetch, StatsSettings};
 
 use super::details::{Details, by_model, displayed, or, span, yes_or_no};
 
@@ -19,6 +19,7 @@ pub fn details(old: &Config, new: &Config) -> Vec<String> {
         measures_prompts: _,
         keeps_alive: _,
         trusted_proxies,
+        connections,
         passes_unmoderated,
         metrics_are_public,
         stats,
@@ -32,6 +33,12 @@ pub fn details(old: &Config, new: &Config) -> Vec<String> {
     details.value("rate_limit", rate_limit, &new.rate_limit, |limit| by_model(limit, displayed));
     details.value("deadline", deadline, &new.deadline, |deadline| or(deadline, "by model", span));
     details.items("trusted_proxies", trusted_proxies.networks(), new.trusted_proxies.networks(), displayed);
+    let ConnectionLimits { max, header, idle, body, send } = connections;
+    details.value("connections.max", max, &new.connections.max, displayed);
+    details.value("connections.header_timeout", header, &new.connections.header, span);
+    details.value("connections.idle_timeout", idle, &new.connections.idle, span);
+    details.value("connections.body_timeout", body, &new.connections.body, span);
+    details.value("connections.send_timeout", send, &new.connections.send, span);
     details.value("moderation_on_error", passes_unmoderated, &new.passes_unmoderated, |passes| {
         if *passes { "allow" } else { "refuse" }.to_owned()
     });

@@ -13,7 +13,7 @@
 //! [`Client`] opens a connection for each request. With a [`Connection`] of your own you can send several, or leave
 //! before the answer. No wait is longer than [`PATIENCE`](super::PATIENCE).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::Value;
@@ -202,6 +202,16 @@ impl Connection {
     /// Reads at most `most` bytes as they come over the wire, head and chunk sizes included; `None` at the end.
     pub async fn read_raw(&mut self, most: usize) -> Option<Bytes> {
         within_patience("bytes", self.inbox.take(&mut { most })).await
+    }
+
+    /// Whether an answer begins, or the server closes, in that time. Nothing is taken from it.
+    pub async fn has_more_within(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.inbox.source.peek(&mut [0])).await.is_ok()
+    }
+
+    /// Whether the server takes these bytes, or the buffers before it do, in that time.
+    pub async fn has_room_within(&mut self, time: Duration, bytes: &[u8]) -> bool {
+        tokio::time::timeout(time, self.inbox.source.write_all(bytes)).await.is_ok_and(|sent| sent.is_ok())
     }
 
     /// Waits until the server closes.

@@ -157,6 +157,7 @@ impl Setup {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             database: self.database.as_ref().map(|folder| folder.path().join("stats.db")),
             workers: Some(self.workers),
+            open_files: None,
         };
         let running = app::start(config, settings).expect("a free port");
         Gateway {
@@ -237,6 +238,11 @@ impl Gateway {
     /// Goes on with another configuration, and waits until it is in force.
     pub async fn reload(&self, setup: Setup) {
         self.control.reload(config_of(&setup.yaml(), setup.patience)).await.expect("a Router that lives");
+    }
+
+    /// How many connections of clients are open.
+    pub fn connections(&self) -> usize {
+        self.running.as_ref().expect("a gateway that was not stopped").connections.count()
     }
 
     /// How the channel at this position of the configuration is doing.
