@@ -11,6 +11,9 @@ use crate::metrics::{Ending, Series};
 /// an error of its own when the headers of an answer are larger than what it set aside (nginx: 4 KiB).
 const MAX_TRAIL_BYTES: usize = 2000;
 
+/// What most attempts take of it.
+const USUAL_TRAIL_BYTES: usize = 96;
+
 /// One attempt.
 pub(super) struct Trial {
     /// The channel that is tried.
@@ -101,7 +104,7 @@ impl Trial {
 /// comes after.
 pub(super) fn trail(attempts: &[Trial]) -> String {
     let Some((last, others)) = attempts.split_last() else { return String::new() };
-    let mut trail = String::new();
+    let mut trail = String::with_capacity(USUAL_TRAIL_BYTES.saturating_mul(attempts.len()).min(MAX_TRAIL_BYTES));
     let mut told = 0;
     for attempt in others {
         if trail.len() > MAX_TRAIL_BYTES {

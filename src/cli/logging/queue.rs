@@ -9,7 +9,7 @@ use std::time::Duration;
 /// As much may wait, in bytes. Lines that find no room are lost, and counted.
 const CAPACITY: usize = 4 << 20;
 /// After a write, lines may gather for so long.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 /// A reader that does not read is not waited for any longer at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What a burst has taken in memory is given back down to this, in bytes.
