@@ -16,7 +16,7 @@ use super::{Bystander, MANY, takes_its_time};
 /// `TIMEOUT`: to the first event, and between events.
 const LIMIT: Duration = Duration::from_secs(2);
 
-async fn times_out(reply: Reply, request: Value, code: &str) {
+async fn times_out(reply: Reply, request: Value, codes: &[&str]) {
     let bad = FakeUpstream::in_turn([reply]).await;
     let gateway = Bystander::beside(&bad.base_url(), "2").await;
     let started = Instant::now();
@@ -24,7 +24,8 @@ async fn times_out(reply: Reply, request: Value, code: &str) {
     let took = started.elapsed();
     assert!(LIMIT <= took && took < soon_after(LIMIT), "{took:?}");
     for answer in answers {
-        assert_eq!(code_of(&answer), code);
+        let code = code_of(&answer);
+        assert!(codes.contains(&code.as_str()), "{code}");
     }
     assert_eq!(bad.received().len(), MANY, "who is silent is not asked again by the same request");
     bad.wait_for_open_connections(0).await;
@@ -33,18 +34,20 @@ async fn times_out(reply: Reply, request: Value, code: &str) {
 
 #[actix_web::test]
 async fn an_upstream_that_never_answers() {
-    times_out(Reply::never_answer(), hello(), "upstream_first_event_timeout").await;
+    times_out(Reply::never_answer(), hello(), &["upstream_first_event_timeout"]).await;
 }
 
 #[actix_web::test]
 async fn a_head_and_then_nothing() {
-    times_out(Reply::stream(["Hel", "lo"]).stall_after(0), hello_streamed(), "upstream_first_event_timeout").await;
-    times_out(Reply::chat("Hello").stall_after(0), hello(), "upstream_idle_timeout").await;
+    // Where the head comes at once, both limits of a stream end in the same moment.
+    let either = ["upstream_first_event_timeout", "upstream_idle_timeout"];
+    times_out(Reply::stream(["Hel", "lo"]).stall_after(0), hello_streamed(), &either).await;
+    times_out(Reply::chat("Hello").stall_after(0), hello(), &["upstream_idle_timeout"]).await;
 }
 
 #[actix_web::test]
 async fn a_chunk_and_then_nothing() {
-    times_out(Reply::stream(["Hel", "lo"]).stall_after(2), hello_streamed(), "upstream_idle_timeout").await;
+    times_out(Reply::stream(["Hel", "lo"]).stall_after(2), hello_streamed(), &["upstream_idle_timeout"]).await;
 }
 
 /// More than the buffers of both systems hold, so that the gateway stands still in the middle of writing.
