@@ -93,7 +93,8 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
         // `Connections` has the limits that these are, and those that the server has not.
         .keep_alive(KeepAlive::Os)
         .client_request_timeout(Duration::ZERO)
-        .max_connections(most)
+        // Somewhat more, or nobody could be told that there are too many.
+        .max_connections(most.saturating_add(SURPLUS))
         // Without it the end of a streamed answer waits for Nagle's algorithm.
         .tcp_nodelay(true)
         // Without it a client that went away is not noticed, and its upstream goes on billing.
@@ -120,6 +121,9 @@ pub fn start(config: Config, settings: Settings) -> std::io::Result<Running> {
 
 /// A connection of a client has its socket, a second handle on it, and a connection to an upstream.
 const FILES_PER_CONNECTION: u64 = 3;
+
+/// So many connections more than may be are accepted, to make room for them or to refuse what they ask.
+const SURPLUS: usize = 32;
 
 /// Files for everything else: workers, the database, the log, lists of models.
 const OTHER_FILES: u64 = 128;

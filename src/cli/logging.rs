@@ -67,8 +67,10 @@ fn log_panics() {
             Some(place) => log::error!("panic at {place}"),
             None => log::error!("panic"),
         }
-        // It may be the last thing that the process says.
-        finish();
+        // There it is the last thing that the process says; elsewhere others would have to wait.
+        if std::thread::current().name() == Some("main") {
+            finish();
+        }
     }));
 }
 

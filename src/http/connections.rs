@@ -24,6 +24,9 @@ use crate::canon::{Failure, FailureKind};
 use crate::config::ConnectionLimits;
 use crate::dialect::openai_chat::write_error;
 
+/// So long one that is too many may take to ask for what it will be refused.
+const SURPLUS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// All connections. Clones share them.
 #[derive(Clone)]
 pub struct Connections(Arc<Shared>);
@@ -122,16 +125,14 @@ fn pause(limits: ConnectionLimits) -> Duration {
 }
 
 /// Closes the connection that has waited longest for a request, one that never had any before others.
-/// False if none does.
+/// False if none does. One that is too many itself is no room for another.
 fn make_room(links: &HashMap<u64, Arc<Link>>) -> bool {
-    let waiting = links.values().filter_map(|link| Some((link, link.state().waits_for_request()?)));
-    match waiting.min_by_key(|(_, order)| *order) {
-        Some((link, _)) => {
-            link.close();
-            true
-        }
-        None => false,
-    }
+    let waiting = links.values().filter(|link| !link.is_over).filter_map(|link| {
+        let state = link.state();
+        Some((link, state, state.waits_for_request()?))
+    });
+    let longest = waiting.min_by_key(|(_, _, order)| *order);
+    longest.is_some_and(|(link, state, _)| link.close_as(state))
 }
 
 /// What a connection waits for, and since when.
@@ -207,7 +208,12 @@ impl Link {
 
     fn close_if_overdue(&self, now_ms: u64, tolerance: Duration, limits: ConnectionLimits) {
         let state = self.state();
+        let header = if self.is_over { limits.header.min(SURPLUS_PATIENCE) } else { limits.header };
+        let limits = ConnectionLimits { header, ..limits };
         if !state.is_overdue(now_ms, tolerance, limits) {
+            return;
+        }
+        if !self.take(state) {
             return;
         }
         log::debug!("a connection is closed: {state:?} at {now_ms}");
@@ -222,12 +228,26 @@ impl Link {
             }
             State::Idle { .. } | State::Busy => {}
         }
-        self.close();
+        self.shut();
+    }
+
+    /// Closes it unless it is in another state by now; whether it did.
+    fn close_as(&self, state: State) -> bool {
+        let is_taken = self.take(state);
+        if is_taken {
+            self.shut();
+        }
+        is_taken
+    }
+
+    /// Sees to it that it is closed once only, and not with a request that has just come.
+    fn take(&self, state: State) -> bool {
+        let (judged, taken) = (state.packed(), State::Busy.packed());
+        self.state.compare_exchange(judged, taken, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The server notices, and drops the connection.
-    fn close(&self) {
-        self.note(State::Busy);
+    fn shut(&self) {
         match self.socket.shutdown(Shutdown::Both) {
             Ok(()) => {}
             // The client was faster.

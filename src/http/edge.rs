@@ -30,6 +30,9 @@ use super::paced::Paced;
 /// The header that names a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Answered however many connections there are.
+const HEALTH: &str = "/healthz";
+
 /// A new name for a request.
 pub fn new_request_id() -> String {
     uuid::Uuid::new_v4().to_string()
@@ -73,8 +76,10 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let asking = match request.conn_data::<Connection>().map(Connection::asked).transpose() {
-            Ok(asking) => asking,
+        let (asking, is_surplus) = match request.conn_data::<Connection>().map(Connection::asked).transpose() {
+            Ok(asking) => (asking, false),
+            // Whoever watches over the gateway must not take one that is busy for one that is dead.
+            Err(_) if request.path() == HEALTH => (None, true),
             Err(failure) => {
                 let mut response = finished(error_response(&failure));
                 response.head_mut().set_connection_type(ConnectionType::Close);
@@ -90,6 +95,9 @@ where
             let mut failed = match answer.await {
                 Ok(Ok(mut response)) => {
                     finish(response.headers_mut());
+                    if is_surplus {
+                        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+                    }
                     return Ok(paced(response.map_into_boxed_body(), asking));
                 }
                 Ok(Err(error)) => error.error_response(),

@@ -1,16 +1,17 @@
 //! One attempt at one upstream, up to the head of its answer.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
-use awc::ClientResponse;
-use awc::error::{ConnectError, SendRequestError};
+use awc::error::{ConnectError, FreezeRequestError, SendRequestError};
 use awc::http::Version;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use awc::{ClientResponse, FrozenClientRequest};
 use bytes::Bytes;
 use rustls::CertificateError;
 
@@ -20,7 +21,7 @@ use crate::dialect::call::Payload;
 use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
-use super::client::{noting_reuse, post_request};
+use super::client::{noting_reuse, post_request, post_request_over_new_connection};
 use super::proxy::fault_of_proxy;
 use super::target::Target;
 
@@ -100,26 +101,42 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
     Ok(Answer { body: Body::new(response, length, limits.idle), content_type, length })
 }
 
-/// Posts until the connection is none that had ended in the pool. Each attempt takes one out of the pool,
-/// and a new one is not at fault, so it comes to an end.
+/// Posts, and once more over a connection that is opened for it when the one from the pool had ended.
 async fn post_over_living(
     target: &Target,
     outgoing: &Outgoing,
     limits: &TimeLimits,
 ) -> Result<ClientResponse, Failure> {
-    loop {
-        let started = Instant::now();
-        let (answer, was_reused) = noting_reuse(post(target, outgoing, limits)).await;
-        let is_lost = answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::ConnectionLost);
-        if !(is_lost && was_reused && started.elapsed() < STALE_CONNECTION) {
-            return answer;
-        }
+    let started = Instant::now();
+    let request = post_request(target, limits.connect).map_err(unaddressed)?;
+    let (mut answer, was_reused) = noting_reuse(post(request, target, outgoing)).await;
+    let had_ended = started.elapsed() < STALE_CONNECTION && answer.as_ref().is_err_and(is_without_a_word);
+    if was_reused && had_ended {
+        let request = post_request_over_new_connection(target, limits.connect).map_err(unaddressed)?;
+        answer = post(request, target, outgoing).await;
+    }
+    answer.map_err(|error| not_answered(&error, &target.outbound))
+}
+
+fn unaddressed(_: FreezeRequestError) -> Failure {
+    Failure::new(FailureKind::Connect, "the upstream's address cannot be requested")
+}
+
+/// Whether the connection was lost before anything of an answer came. That of a head that breaks off is
+/// lost, too, but whoever has begun an answer has seen the request.
+fn is_without_a_word(error: &SendRequestError) -> bool {
+    match error {
+        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => true,
+        SendRequestError::Response(ParseError::Io(error)) => error.kind() != io::ErrorKind::Other,
+        _ => false,
     }
 }
 
-async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Result<ClientResponse, Failure> {
-    let request = post_request(target, limits.connect)
-        .map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
+async fn post(
+    request: FrozenClientRequest,
+    target: &Target,
+    outgoing: &Outgoing,
+) -> Result<ClientResponse, SendRequestError> {
     let body = InSlices { segment: Bytes::new(), later: outgoing.body.clone().into_iter() };
     let mut headers = HeaderMap::new();
     if let Some(features) = outgoing.anthropic_beta.as_ref().filter(|_| !target.has_header(ANTHROPIC_BETA)) {
@@ -128,11 +145,10 @@ async fn post(target: &Target, outgoing: &Outgoing, limits: &TimeLimits) -> Resu
     if let Some(content_type) = &outgoing.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
-    let sent = match headers.is_empty() {
-        true => request.send_body(body),
-        false => request.extra_headers(headers).send_body(body),
-    };
-    sent.await.map_err(|error| not_answered(&error, &target.outbound))
+    match headers.is_empty() {
+        true => request.send_body(body).await,
+        false => request.extra_headers(headers).send_body(body).await,
+    }
 }
 
 /// A request body that is handed over in slices. awc copies what it sends into a buffer first; so

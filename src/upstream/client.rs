@@ -120,6 +120,14 @@ pub(super) fn post_request(
     OPEN.with_borrow_mut(|open| open.at(Instant::now()).post_request(target, connect_limit))
 }
 
+/// The same over no connection that there was before. The new one is not kept.
+pub(super) fn post_request_over_new_connection(
+    target: &Target,
+    connect_limit: Duration,
+) -> Result<FrozenClientRequest, FreezeRequestError> {
+    Open::default().post_request(target, connect_limit)
+}
+
 impl Open {
     /// What is open and not too old.
     fn at(&mut self, now: Instant) -> &mut Self {

@@ -33,6 +33,12 @@ const OVER_UPSTREAMS: Vigilance = Vigilance {
     gives_up_after: Duration::from_secs(20),
 };
 
+/// What Linux takes for TCP_KEEPCNT at most.
+const MAX_QUESTIONS: u32 = 127;
+/// A client that has so little of its answer before it is sent more, in bytes. Otherwise the system takes
+/// in megabytes for it, and a client that reads slowly looks like one that does not read at all.
+#[cfg(target_os = "linux")]
+const AHEAD_OF_CLIENT: u32 = 128 * 1024;
 /// Clients are asked after so long a silence: until one counts as gone, its upstream goes on and bills.
 const ASKS_CLIENTS_AFTER: Duration = Duration::from_secs(30);
 
@@ -52,6 +58,8 @@ pub fn watch_over_client(connection: &TcpStream, gives_up_after: Duration) {
     let vigilance = Vigilance { asks_after, asks_every: Duration::from_secs(10), gives_up_after };
     // Whoever reads from one that is closed already learns it soon enough.
     let _ = vigilance.watch(connection);
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(connection).set_tcp_notsent_lowat(AHEAD_OF_CLIENT);
 }
 
 impl Vigilance {
@@ -59,7 +67,7 @@ impl Vigilance {
         let socket = SockRef::from(connection);
         let questions =
             self.gives_up_after.saturating_sub(self.asks_after).as_secs() / self.asks_every.as_secs().max(1);
-        let questions = u32::try_from(questions).unwrap_or(u32::MAX).max(1);
+        let questions = u32::try_from(questions).unwrap_or(u32::MAX).clamp(1, MAX_QUESTIONS);
         let asking = TcpKeepalive::new().with_time(self.asks_after).with_interval(self.asks_every);
         socket.set_tcp_keepalive(&asking.with_retries(questions))?;
         give_up_after(Some(self.gives_up_after), connection)

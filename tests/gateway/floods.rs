@@ -260,14 +260,22 @@ async fn what_is_asked_over_too_many_connections_is_refused_and_nothing_under_wa
     let upstream = FakeUpstream::in_turn(replies).await;
     let gateway = with_limits(&upstream, json!({"max": 2})).await;
     let streams = [gateway.open(&hello_streamed()).await, gateway.open(&hello_streamed()).await];
-    let refused = gateway.client().request(Request::get("/healthz")).await;
-    is_in_shape(&refused, 503, "too_many_connections");
+    let models = || Request::get("/v1/models").header("authorization", &format!("Bearer {KEY}"));
+    // None of them takes the place of another one that is too many itself.
+    let mut surplus = [(); 3].map(|()| None);
+    for connection in &mut surplus {
+        *connection = Some(gateway.client().connect().await);
+    }
+    for _ in 0..3 {
+        is_in_shape(&gateway.client().request(models()).await, 503, "too_many_connections");
+    }
+    assert_eq!(gateway.client().request(Request::get("/healthz")).await.status, 200, "it lives");
+    drop(surplus);
     gates.iter().for_each(|gate| gate.close());
     for stream in streams {
         assert!(stream.rest().await.complete);
     }
-    eventually("a place to be free", async || gateway.client().request(Request::get("/healthz")).await.status == 200)
-        .await;
+    eventually("a place to be free", async || gateway.client().request(models()).await.status == 200).await;
     gateway.stop().await;
 }
 

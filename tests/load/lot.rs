@@ -140,7 +140,7 @@ impl Fault {
     pub fn losses(self) -> Option<usize> {
         match self {
             Self::ResetOnce => Some(1),
-            Self::Reset | Self::Closed | Self::HalfHead => Some(2),
+            Self::Reset | Self::Closed => Some(2),
             _ => None,
         }
     }
