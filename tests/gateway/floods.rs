@@ -178,6 +178,27 @@ async fn who_does_not_read_a_whole_answer_is_cut_off() {
     gateway.stop().await;
 }
 
+/// However much the system would take in for it.
+#[cfg(target_os = "linux")]
+#[actix_web::test]
+async fn who_reads_slowly_is_not_cut_off() {
+    let text = "many words ".repeat(2_000_000);
+    let upstream = FakeUpstream::answering(move |_| Reply::chat(&text)).await;
+    let gateway = with_limits(&upstream, json!({"send_timeout": 0.5})).await;
+    let mut connection = gateway.client().connect().await;
+    connection.send(&Request::post(CHAT).key(KEY).json(&hello())).await;
+    for _ in 0..60 {
+        let mut left: usize = 20_000;
+        while left > 0 {
+            left -= connection.read_raw(left).await.expect("the connection to be open").len();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(gateway.connections(), 1);
+    connection.hang_up();
+    gateway.stop().await;
+}
+
 #[actix_web::test]
 async fn a_slow_upstream_is_not_blamed_on_the_client() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(2));
