@@ -42,7 +42,7 @@ use super::target::Target;
 use super::vanished::watch_over_upstream;
 
 /// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A thread begins with new connections after this time, so that a changed name record is noticed. The
 /// old ones are closed when they are done. Nobody else closes those that were opened for a crowd and
 /// are not needed any more: awc looks at a host's when that host is asked again.
@@ -63,6 +63,8 @@ thread_local! {
 struct Open {
     since: Option<Instant>,
     clients: Vec<(Arc<Outbound>, Client)>,
+    /// Those that use no connection twice.
+    single_use: Vec<(Arc<Outbound>, Client)>,
     prepared: Prepared<FrozenClientRequest>,
 }
 
@@ -91,11 +93,11 @@ pub(super) fn client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Clien
     OPEN.with_borrow_mut(|open| open.at(Instant::now()).client(outbound, connect_limit))
 }
 
-fn open_client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
+fn open_client(outbound: &Arc<Outbound>, connect_limit: Duration, keep_alive: Duration) -> Client {
     let tls = tls_config(&outbound.authorities);
     match &outbound.proxy {
-        None => build(Dialler::new(), tls, connect_limit),
-        Some(proxy) => build(ThroughProxy::new(Rc::new(proxy.clone())), tls, connect_limit),
+        None => build(Dialler::new(), tls, connect_limit, keep_alive),
+        Some(proxy) => build(ThroughProxy::new(Rc::new(proxy.clone())), tls, connect_limit, keep_alive),
     }
 }
 
@@ -120,12 +122,30 @@ pub(super) fn post_request(
     OPEN.with_borrow_mut(|open| open.at(Instant::now()).post_request(target, connect_limit))
 }
 
-/// The same over no connection that there was before. The new one is not kept.
+/// The same over no connection that there was before.
 pub(super) fn post_request_over_new_connection(
     target: &Target,
     connect_limit: Duration,
 ) -> Result<FrozenClientRequest, FreezeRequestError> {
-    Open::default().post_request(target, connect_limit)
+    let client = OPEN.with_borrow_mut(|open| {
+        let open_client = || open_client(&target.outbound, connect_limit, Duration::ZERO);
+        kept(&mut open.at(Instant::now()).single_use, &target.outbound, open_client)
+    });
+    prepared(target, &client)
+}
+
+fn prepared(target: &Target, client: &Client) -> Result<FrozenClientRequest, FreezeRequestError> {
+    let mut request = client
+        .post(target.uri.clone())
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .insert_header((header::USER_AGENT, USER_AGENT));
+    if let Some(host) = host(&target.uri) {
+        request = request.insert_header((header::HOST, host));
+    }
+    for (name, value) in &target.headers {
+        request = request.insert_header((name.clone(), value.clone()));
+    }
+    request.freeze()
 }
 
 impl Open {
@@ -138,7 +158,7 @@ impl Open {
     }
 
     fn client(&mut self, outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
-        kept(&mut self.clients, outbound, || open_client(outbound, connect_limit))
+        kept(&mut self.clients, outbound, || open_client(outbound, connect_limit, KEEP_ALIVE))
     }
 
     fn post_request(
@@ -149,18 +169,7 @@ impl Open {
         if let Some(request) = self.prepared.get(&target.id) {
             return Ok(request);
         }
-        let mut request = self
-            .client(&target.outbound, connect_limit)
-            .post(target.uri.clone())
-            .insert_header((header::CONTENT_TYPE, "application/json"))
-            .insert_header((header::USER_AGENT, USER_AGENT));
-        if let Some(host) = host(&target.uri) {
-            request = request.insert_header((header::HOST, host));
-        }
-        for (name, value) in &target.headers {
-            request = request.insert_header((name.clone(), value.clone()));
-        }
-        let request = request.freeze()?;
+        let request = prepared(target, &self.client(&target.outbound, connect_limit))?;
         self.prepared.insert(&target.id, request.clone());
         Ok(request)
     }
@@ -174,8 +183,9 @@ fn host(uri: &Uri) -> Option<String> {
     })
 }
 
-/// A client whose connections `connector` opens, with TLS of this kind.
-pub(super) fn build<S>(connector: S, tls: Arc<ClientConfig>, connect_limit: Duration) -> Client
+/// A client whose connections `connector` opens, with TLS of this kind, and which uses those again that
+/// were idle for less than `keep_alive`.
+pub(super) fn build<S>(connector: S, tls: Arc<ClientConfig>, connect_limit: Duration, keep_alive: Duration) -> Client
 where
     S: Service<ConnectInfo<Uri>, Response = Connection<Uri, TcpStream>, Error = ConnectError> + Clone + 'static,
 {
@@ -185,7 +195,7 @@ where
         .limit(0)
         .timeout(connect_limit)
         .handshake_timeout(connect_limit)
-        .conn_keep_alive(KEEP_ALIVE)
+        .conn_keep_alive(keep_alive)
         .conn_lifetime(LIFETIME);
     Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
 }

@@ -33,7 +33,7 @@ use crate::config::{Authorities, MediaFetch};
 use super::address::is_public;
 use super::attempt::{content_length, has_readable_end};
 use super::body::Body;
-use super::client::{USER_AGENT, build, tls_config};
+use super::client::{KEEP_ALIVE, USER_AGENT, build, tls_config};
 use super::dial::dial;
 use super::names::Names;
 
@@ -73,7 +73,7 @@ pub async fn fetch_media(address: &str, policy: MediaFetch) -> Result<Media, Fai
 }
 
 async fn fetch(address: &str, guard: Guard, limits: &Limits) -> Result<Media, Failure> {
-    let client = build(guard, tls_config(&Authorities::new()), limits.time);
+    let client = build(guard, tls_config(&Authorities::new()), limits.time, KEEP_ALIVE);
     let mut url = Url::parse(address).map_err(|_| unavailable(None, &Refusal::NoAddress))?;
     let fetched = timeout(limits.time, follow(&client, &mut url, limits)).await;
     fetched.unwrap_or(Err(Refusal::Slow(limits.time))).map_err(|refusal| unavailable(url.host_str(), &refusal))

@@ -130,7 +130,7 @@ mod tests {
 
     use crate::canon::{Failure, FailureKind};
     use crate::upstream::body::Body;
-    use crate::upstream::client::{build, install_crypto};
+    use crate::upstream::client::{KEEP_ALIVE, build, install_crypto};
 
     /// Takes any server for the right one: what is tested is how a connection ends.
     #[derive(Debug)]
@@ -222,7 +222,12 @@ mod tests {
         let (address, server) = answering(pieces, is_secure);
         let scheme = if is_secure { "https" } else { "http" };
         let body = actix_rt::System::new().block_on(async {
-            let client = build(Connector::new(Resolver::default()).service(), client_config(), Duration::from_secs(5));
+            let client = build(
+                Connector::new(Resolver::default()).service(),
+                client_config(),
+                Duration::from_secs(5),
+                KEEP_ALIVE,
+            );
             let response = client.get(format!("{scheme}://localhost:{}/", address.port())).send().await.unwrap();
             Body::new(response, None, Duration::from_secs(5)).collect(1000).await
         });
