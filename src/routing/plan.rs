@@ -86,6 +86,10 @@ pub struct Situation<'a> {
     pub deadline: Duration,
 }
 
+/// So many that rest a request may ask, where nothing else is left: enough for one of them to be well again,
+/// and few enough that requests do not queue for what is down altogether.
+const MAX_INSISTED: usize = 3;
+
 /// A walk round the ring of candidates. Starts anywhere, ends when a whole round was declined.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -98,7 +102,8 @@ pub struct Plan {
     resting: Vec<(usize, Rest)>,
     /// The candidate asked now has to forget that it rests.
     insists: bool,
-    has_insisted: bool,
+    /// Those that had to, by position.
+    insisted: Vec<usize>,
     waits: u8,
     waited: Duration,
 }
@@ -129,7 +134,7 @@ impl Plan {
             declined: 0,
             resting: Vec::new(),
             insists: false,
-            has_insisted: false,
+            insisted: Vec::new(),
             waits: 0,
             waited: Duration::ZERO,
         }
@@ -167,9 +172,7 @@ impl Plan {
         if let Some(asked) = self.pass_over(is_out) {
             return Step::Ask(asked);
         }
-        if let Some((position, _)) = self.earliest(|why| why == Why::Failing)
-            && let Some(asked) = self.insist(position)
-        {
+        if let Some(asked) = self.insist(Why::Failing, attempts) {
             return Step::Ask(asked);
         }
         let again = attempts.iter().filter(|attempt| !only_new_channels && !self.is_hopeless(attempt, is_out));
@@ -185,9 +188,7 @@ impl Plan {
             self.begin_round();
             return Step::Wait(until);
         }
-        if let Some((position, _)) = self.earliest(|why| why == Why::Limited)
-            && let Some(asked) = self.insist(position)
-        {
+        if let Some(asked) = self.insist(Why::Limited, attempts) {
             return Step::Ask(asked);
         }
         over
@@ -240,14 +241,23 @@ impl Plan {
         meant.map(|(position, rest)| (*position, rest.until)).min_by_key(|(_, until)| *until)
     }
 
-    /// Goes to a candidate that rests; once for each request.
-    fn insist(&mut self, position: usize) -> Option<ChannelId> {
-        if self.has_insisted {
+    /// Goes to the candidate that wakes first of those that rest for this reason. To another one after it
+    /// only where this request has attempted nothing yet.
+    fn insist(&mut self, why: Why, attempts: &[Attempted]) -> Option<ChannelId> {
+        if self.insisted.len() >= MAX_INSISTED {
             return None;
         }
+        let is_new = |position: &usize| {
+            let candidate = self.candidates.get(*position);
+            let was_attempted = |channel| attempts.iter().any(|attempt| attempt.channel == channel);
+            self.insisted.is_empty() || candidate.is_some_and(|candidate| !was_attempted(candidate.channel))
+        };
+        let resting = self.resting.iter().filter(|(position, rest)| rest.why == why && is_new(position));
+        let (position, _) = *resting.min_by_key(|(_, rest)| rest.until)?;
         let channel = self.candidates.get(position)?.channel;
         self.begin_round();
-        (self.at, self.insists, self.has_insisted) = (position, true, true);
+        self.insisted.push(position);
+        (self.at, self.insists) = (position, true);
         Some(channel)
     }
 

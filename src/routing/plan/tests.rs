@@ -123,7 +123,31 @@ fn what_wakes_first_is_asked_when_everything_rests() {
     for _ in 0..3 {
         plan.declined(resting(30, Why::Failing));
     }
-    assert_eq!(step(&mut plan, &[attempted(1, Next::Channel)]), OVER, "once for each request");
+    assert_eq!(step(&mut plan, &[attempted(1, Next::Channel)]), ask(2), "then what this request has not tried");
+    plan.failed(Next::Channel);
+    for _ in 0..3 {
+        plan.declined(resting(30, Why::Failing));
+    }
+    let tried = [attempted(1, Next::Channel), attempted(2, Next::Channel), attempted(0, Next::Channel)];
+    assert_eq!(step(&mut plan, &tried), OVER, "and nothing twice");
+}
+
+#[test]
+fn no_more_than_three_that_rest_are_asked() {
+    let mut plan = plan(5, 0);
+    let mut attempts = Vec::new();
+    for channel in [0, 1, 2] {
+        for _ in 0..5 {
+            plan.declined(resting(30, Why::Failing));
+        }
+        assert_eq!(step(&mut plan, &attempts), ask(channel));
+        attempts.push(attempted(channel, Next::Channel));
+        plan.failed(Next::Channel);
+    }
+    for _ in 0..5 {
+        plan.declined(resting(30, Why::Failing));
+    }
+    assert_eq!(step(&mut plan, &attempts), OVER);
 }
 
 #[test]
