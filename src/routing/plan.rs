@@ -86,8 +86,9 @@ pub struct Situation<'a> {
     pub deadline: Duration,
 }
 
-/// So many that rest a request may ask, where nothing else is left: enough for one of them to be well again,
-/// and few enough that requests do not queue for what is down altogether.
+/// So many that rest because they failed a request may ask, where nothing else is left: enough for one
+/// of them to be well again, and few enough that requests do not queue for what is down altogether. Of
+/// those that are limited, one: more of it is what they have asked not to get.
 const MAX_INSISTED: usize = 3;
 
 /// A walk round the ring of candidates. Starts anywhere, ends when a whole round was declined.
@@ -172,7 +173,7 @@ impl Plan {
         if let Some(asked) = self.pass_over(is_out) {
             return Step::Ask(asked);
         }
-        if let Some(asked) = self.insist(Why::Failing, attempts) {
+        if let Some(asked) = self.insist(Why::Failing, attempts, MAX_INSISTED) {
             return Step::Ask(asked);
         }
         let again = attempts.iter().filter(|attempt| !only_new_channels && !self.is_hopeless(attempt, is_out));
@@ -188,7 +189,7 @@ impl Plan {
             self.begin_round();
             return Step::Wait(until);
         }
-        if let Some(asked) = self.insist(Why::Limited, attempts) {
+        if let Some(asked) = self.insist(Why::Limited, attempts, 1) {
             return Step::Ask(asked);
         }
         over
@@ -241,10 +242,10 @@ impl Plan {
         meant.map(|(position, rest)| (*position, rest.until)).min_by_key(|(_, until)| *until)
     }
 
-    /// Goes to the candidate that wakes first of those that rest for this reason. To another one after it
-    /// only where this request has attempted nothing yet.
-    fn insist(&mut self, why: Why, attempts: &[Attempted]) -> Option<ChannelId> {
-        if self.insisted.len() >= MAX_INSISTED {
+    /// Goes to the candidate that wakes first of those that rest for this reason, unless it went to so many
+    /// that rest; after the first one, only where this request has attempted nothing yet.
+    fn insist(&mut self, why: Why, attempts: &[Attempted], at_most: usize) -> Option<ChannelId> {
+        if self.insisted.len() >= at_most {
             return None;
         }
         let is_new = |position: &usize| {
