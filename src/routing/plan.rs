@@ -103,8 +103,8 @@ pub struct Plan {
     resting: Vec<(usize, Rest)>,
     /// The candidate asked now has to forget that it rests.
     insists: bool,
-    /// Those that had to, by position.
-    insisted: Vec<usize>,
+    /// How many had to.
+    insisted: usize,
     waits: u8,
     waited: Duration,
 }
@@ -135,7 +135,7 @@ impl Plan {
             declined: 0,
             resting: Vec::new(),
             insists: false,
-            insisted: Vec::new(),
+            insisted: 0,
             waits: 0,
             waited: Duration::ZERO,
         }
@@ -160,7 +160,7 @@ impl Plan {
     /// and at the end of a round comes back to those that rest.
     pub fn step(&mut self, situation: Situation<'_>) -> Step {
         let Situation { attempts, retries, now, deadline } = situation;
-        let over = Step::Over { full_until: self.earliest(|why| why == Why::Full).map(|(_, until)| until) };
+        let over = Step::Over { full_until: self.earliest(|why| why == Why::Full) };
         let only_new_channels = match retries {
             Retries::AtMost(retries) if attempts.len() > usize::try_from(retries).unwrap_or(usize::MAX) => return over,
             Retries::AtMost(_) => false,
@@ -178,7 +178,7 @@ impl Plan {
         }
         let again = attempts.iter().filter(|attempt| !only_new_channels && !self.is_hopeless(attempt, is_out));
         let again = again.filter_map(|attempt| attempt.again).filter(|again| *again > now).min();
-        let awake = self.earliest(|why| why != Why::Failing).map(|(_, until)| until);
+        let awake = self.earliest(|why| why != Why::Failing);
         if let Some(until) = again.into_iter().chain(awake).min()
             && self.waits < MAX_WAITS
             && self.waited + until.saturating_sub(now) <= MAX_WAIT
@@ -236,28 +236,27 @@ impl Plan {
         None
     }
 
-    /// Of those that rest for a reason, the one that wakes first.
-    fn earliest(&self, is_meant: impl Fn(Why) -> bool) -> Option<(usize, Duration)> {
-        let meant = self.resting.iter().filter(|(_, rest)| is_meant(rest.why));
-        meant.map(|(position, rest)| (*position, rest.until)).min_by_key(|(_, until)| *until)
+    /// When the first of those wakes that rest for a reason.
+    fn earliest(&self, is_meant: impl Fn(Why) -> bool) -> Option<Duration> {
+        self.resting.iter().filter(|(_, rest)| is_meant(rest.why)).map(|(_, rest)| rest.until).min()
     }
 
     /// Goes to the candidate that wakes first of those that rest for this reason, unless it went to so many
     /// that rest; after the first one, only where this request has attempted nothing yet.
     fn insist(&mut self, why: Why, attempts: &[Attempted], at_most: usize) -> Option<ChannelId> {
-        if self.insisted.len() >= at_most {
+        if self.insisted >= at_most {
             return None;
         }
         let is_new = |position: &usize| {
             let candidate = self.candidates.get(*position);
             let was_attempted = |channel| attempts.iter().any(|attempt| attempt.channel == channel);
-            self.insisted.is_empty() || candidate.is_some_and(|candidate| !was_attempted(candidate.channel))
+            self.insisted == 0 || candidate.is_some_and(|candidate| !was_attempted(candidate.channel))
         };
         let resting = self.resting.iter().filter(|(position, rest)| rest.why == why && is_new(position));
         let (position, _) = *resting.min_by_key(|(_, rest)| rest.until)?;
         let channel = self.candidates.get(position)?.channel;
         self.begin_round();
-        self.insisted.push(position);
+        self.insisted += 1;
         (self.at, self.insists) = (position, true);
         Some(channel)
     }
