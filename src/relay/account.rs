@@ -224,7 +224,7 @@ impl Account {
         RequestRow {
             request_id: Arc::clone(&self.request_id),
             endpoint: self.endpoint,
-            client_ip: kept.client_ip.map(|ip| ip.to_string().into()),
+            client_ip: kept.client_ip,
             process_time: time,
             first_response_time: self.begun.as_ref().map(|begun| begun.after),
             provider: self.provider().cloned(),

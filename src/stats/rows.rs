@@ -1,5 +1,6 @@
 //! One row per request, one per attempt.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +14,7 @@ pub struct RequestRow {
     /// Method and path.
     pub endpoint: &'static str,
     /// The client's address.
-    pub client_ip: Option<Arc<str>>,
+    pub client_ip: Option<IpAddr>,
     /// From the request to the end of the answer.
     pub process_time: Duration,
     /// From the request to the first event of the answer; `None` when there was none.
@@ -70,7 +71,7 @@ pub(super) mod tests {
         RequestRow {
             request_id: "id-1".into(),
             endpoint: "POST /v1/chat/completions",
-            client_ip: Some("127.0.0.1".into()),
+            client_ip: Some(IpAddr::from([127, 0, 0, 1])),
             process_time: Duration::from_millis(1500),
             first_response_time: None,
             provider: Some("openai".into()),

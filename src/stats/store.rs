@@ -11,9 +11,8 @@ use diesel::result::Error::RollbackTransaction;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::adopt::adopt;
-use super::inserts::{NewAttempt, NewRequest};
+use super::inserts::{Insert, NewAttempt, NewRequest, Row};
 use super::rows::RequestRow;
-use super::schema::{channel_stats, request_stats};
 use super::trouble::StoreError;
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -67,28 +66,21 @@ impl Store {
     ///
     /// The file is locked, the disk is full, and the like.
     pub fn write(&mut self, rows: &[RequestRow]) -> Result<(), StoreError> {
-        let seconds: Vec<Arc<str>> = utc_seconds(rows).collect();
+        let second =
+            |row: &RequestRow| row.timestamp.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds: Vec<Arc<str>> = told(rows, second, |row| utc_second(row.timestamp).into());
+        let address = |row: &RequestRow| row.client_ip.map(|address| address.to_string().into());
+        let addresses: Vec<Option<Arc<str>>> = told(rows, |row| row.client_ip, address);
         let rows = || rows.iter().zip(&seconds);
-        let requests: Vec<_> = rows().map(|(row, second)| NewRequest::of(row, second)).collect();
+        let requests =
+            rows().zip(&addresses).map(|((row, second), address)| NewRequest::of(row, second, address.as_deref()));
+        let requests: Vec<_> = requests.collect();
         let attempts =
             rows().flat_map(|(row, second)| row.attempts.iter().map(|attempt| NewAttempt::of(row, attempt, second)));
         let attempts: Vec<_> = attempts.collect();
         self.in_transaction(|connection| {
-            let (chunks, rest) = requests.as_chunks::<CHUNK>();
-            for chunk in chunks {
-                diesel::insert_into(request_stats::table).values(chunk).execute(connection)?;
-            }
-            for row in rest {
-                diesel::insert_into(request_stats::table).values(row).execute(connection)?;
-            }
-            let (chunks, rest) = attempts.as_chunks::<CHUNK>();
-            for chunk in chunks {
-                diesel::insert_into(channel_stats::table).values(chunk).execute(connection)?;
-            }
-            for row in rest {
-                diesel::insert_into(channel_stats::table).values(row).execute(connection)?;
-            }
-            Ok(())
+            insert(&requests, connection)?;
+            insert(&attempts, connection)
         })
     }
 
@@ -109,27 +101,42 @@ impl Store {
     }
 }
 
-/// As many rows go into one statement. A number known to the compiler, so that diesel keeps the
-/// statement prepared; with a slice it would be parsed anew each time.
+/// As many rows go into one statement.
 const CHUNK: usize = 32;
+
+fn insert<R: Row>(rows: &[R], connection: &mut SqliteConnection) -> QueryResult<()> {
+    let (chunks, rest) = rows.as_chunks::<CHUNK>();
+    for chunk in chunks {
+        Insert(chunk).execute(connection)?;
+    }
+    for row in rest {
+        Insert(std::array::from_ref(row)).execute(connection)?;
+    }
+    Ok(())
+}
 
 /// A time as SQLite writes it.
 pub(super) fn utc_second(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// The time of each row to the second; worked out once per second.
-fn utc_seconds(rows: &[RequestRow]) -> impl Iterator<Item = Arc<str>> {
-    let mut last: Option<(u64, Arc<str>)> = None;
-    rows.iter().map(move |row| {
-        let second = row.timestamp.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        if let Some((_, text)) = last.as_ref().filter(|(same, _)| *same == second) {
-            return Arc::clone(text);
+/// What is told of each row, worked out once for all in succession that have this in common.
+fn told<K: PartialEq, T: Clone>(
+    rows: &[RequestRow],
+    in_common: impl Fn(&RequestRow) -> K,
+    tell: impl Fn(&RequestRow) -> T,
+) -> Vec<T> {
+    let mut last: Option<(K, T)> = None;
+    let each = rows.iter().map(|row| {
+        let key = in_common(row);
+        if let Some((_, told)) = last.as_ref().filter(|(same, _)| *same == key) {
+            return told.clone();
         }
-        let text: Arc<str> = utc_second(row.timestamp).into();
-        last = Some((second, Arc::clone(&text)));
-        text
-    })
+        let told = tell(row);
+        last = Some((key, told.clone()));
+        told
+    });
+    each.collect()
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ prop_compose! {
         provider in prop::option::of(prop::sample::select(vec!["p", "q"])),
         model in prop::option::of(prop::sample::select(vec!["a", "b"])),
         endpoint in prop::sample::select(vec!["POST /v1/chat/completions", "GET /v1/models"]),
-        address in prop::option::of(prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "10.0.0.3"])),
+        address in prop::option::of(prop::sample::select(vec![[10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]])),
         (success, is_flagged) in (any::<Option<bool>>(), any::<bool>()),
         tokens in prop::option::of(0..1000i64),
         attempts in prop::collection::vec(attempt(), 0..3),
