@@ -9,7 +9,6 @@
 
 mod queue;
 
-use std::fmt::Display;
 use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::OnceLock;
 
@@ -145,7 +144,7 @@ fn write_json_fields(line: &mut impl Write, source: &dyn Source) -> io::Result<(
         match field {
             Field::Null => line.write_all(b"null"),
             Field::Text(text) => write_json_text(line, text),
-            Field::Plain(value) => write!(line, "{value}"),
+            Field::Plain(value) => Ok(serde_json::to_writer(&mut *line, &value)?),
         }
     })?;
     line.write_all(if before == "," { b"}" } else { b"" })
@@ -169,7 +168,7 @@ fn write_text_fields(line: &mut impl Write, source: &dyn Source) -> io::Result<(
             Field::Null => Ok(()),
             Field::Text(text) if is_one_word(text) => line.write_all(text.as_bytes()),
             Field::Text(text) => write!(line, "{text:?}"),
-            Field::Plain(value) => write!(line, "{value}"),
+            Field::Plain(value) => Ok(serde_json::to_writer(&mut *line, &value)?),
         }
     })
 }
@@ -188,7 +187,7 @@ enum Field<'a> {
     Null,
     Text(&'a str),
     /// A number or a truth value, which is written alike everywhere.
-    Plain(&'a dyn Display),
+    Plain(serde_json::Value),
 }
 
 /// Has each field of a record written.
@@ -234,15 +233,15 @@ impl<'v, W: FnMut(Field<'_>)> VisitValue<'v> for OneField<W> {
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
-        self.write(Field::Plain(&value))
+        self.write(Field::Plain(value.into()))
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
-        self.write(Field::Plain(&value))
+        self.write(Field::Plain(value.into()))
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
-        self.write(Field::Plain(&value))
+        self.write(Field::Plain(value.into()))
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
