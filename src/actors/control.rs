@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 
 use crate::canon::{Failure, FailureKind};
@@ -31,8 +32,8 @@ pub struct Control {
     arbiter: ArcSwapOption<ArbiterHandle>,
     router: ArcSwapOption<Addr<Router>>,
     reviving: Mutex<()>,
-    providers: DashMap<ChannelId, Addr<ProviderActor>>,
-    discovered: DashMap<ChannelId, Vec<ModelName>>,
+    providers: DashMap<ChannelId, Addr<ProviderActor>, RandomState>,
+    discovered: DashMap<ChannelId, Vec<ModelName>, RandomState>,
     health: HealthBoard,
     metrics: Arc<Metrics>,
     standing: ArcSwap<Standing>,
@@ -47,9 +48,9 @@ impl Control {
             arbiter: ArcSwapOption::empty(),
             router: ArcSwapOption::empty(),
             reviving: Mutex::new(()),
-            providers: DashMap::new(),
-            discovered: DashMap::new(),
-            health: HealthBoard::new(),
+            providers: DashMap::default(),
+            discovered: DashMap::default(),
+            health: HealthBoard::default(),
             metrics: Arc::default(),
             standing: ArcSwap::from_pointee(Standing::since(SystemTime::now())),
             started: Instant::now(),
@@ -140,7 +141,7 @@ impl Control {
     }
 
     /// The ProviderActors by channel.
-    pub fn providers(&self) -> &DashMap<ChannelId, Addr<ProviderActor>> {
+    pub fn providers(&self) -> &DashMap<ChannelId, Addr<ProviderActor>, RandomState> {
         &self.providers
     }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 use crate::config::ChannelId;
 
 use super::lease::Outcome;
 
 /// All channels. Written by the ProviderActors, read by anyone at any time.
-pub type HealthBoard = DashMap<ChannelId, Arc<ChannelHealth>>;
+pub type HealthBoard = DashMap<ChannelId, Arc<ChannelHealth>, RandomState>;
 
 /// How one channel is doing. Only its ProviderActor writes here.
 #[derive(Debug, Default)]

@@ -1,7 +1,8 @@
 //! The prepared targets of one channel.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::canon::Operation;
 use crate::config::{Channel, Secret};

@@ -3,10 +3,10 @@
 //! Nothing in here can be half right. A provider with a mistake is not in [`Config::channels`] at
 //! all; its diagnostic says why. Only [`crate::config::load`] builds these values.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use url::Url;
 
 use super::by_model::ByModel;

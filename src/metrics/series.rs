@@ -1,8 +1,10 @@
 //! What is counted of providers and their models.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use crate::canon::Usage;
 

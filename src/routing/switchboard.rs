@@ -1,7 +1,8 @@
 //! Everything the Router decides: who may use which channel, and where a request starts.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::config::{ChannelId, ClientKey, ClientKeys, ModelName};
 

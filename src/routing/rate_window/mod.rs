@@ -11,9 +11,10 @@ mod window;
 
 use std::borrow::Borrow;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::config::Rate;
 
