@@ -6,14 +6,8 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
-use mimalloc::MiMalloc;
 use uni_api::cli::environment::Environment;
 use uni_api::cli::{CANNOT_START, check, demo, diff, explain, health, logging, serve, stats};
-
-/// A short request asks for memory some 70 times, and what a burst took is to be given back: glibc's allocator is slower at
-/// the one and keeps twice as much of the other.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Many LLM providers behind one OpenAI-compatible API.
 #[derive(Parser)]
