@@ -32,7 +32,7 @@ const ONLY_IN: [(&str, &[&str]); 13] = [
     ("tokio", &["actors", "upstream", "relay", "http/connections.rs", "app.rs", "cli", "main.rs"]),
     ("notify", &["cli/reload/watch.rs"]),
     ("actix_web", &["http", "relay", "upstream/attempt.rs", "app.rs", "cli", "main.rs"]),
-    ("std::net", &["http", "relay", "upstream", "config/proxies.rs", "app.rs", "cli", "main.rs"]),
+    ("std::net", &["http", "relay", "upstream", "config/proxies.rs", "stats/rows.rs", "app.rs", "cli", "main.rs"]),
     ("uuid", &["http", "cli"]),
 ];
 
