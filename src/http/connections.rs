@@ -124,12 +124,12 @@ fn pause(limits: ConnectionLimits) -> Duration {
     (limits.header.min(limits.idle).min(limits.send) / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
 }
 
-/// Closes the connection that has waited longest for a request, one that never had any before others.
-/// False if none does. One that is too many itself is no room for another.
+/// Closes the connection that has waited longest for a request, one that never had any before others, and of two that
+/// came in the same millisecond the first. False if none does. One that is too many itself is no room for another.
 fn make_room(links: &HashMap<u64, Arc<Link>>) -> bool {
-    let waiting = links.values().filter(|link| !link.is_over).filter_map(|link| {
+    let waiting = links.iter().filter(|(_, link)| !link.is_over).filter_map(|(id, link)| {
         let state = link.state();
-        Some((link, state, state.waits_for_request()?))
+        Some((link, state, (state.waits_for_request()?, *id)))
     });
     let longest = waiting.min_by_key(|(_, _, order)| *order);
     longest.is_some_and(|(link, state, _)| link.close_as(state))
