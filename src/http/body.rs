@@ -1,7 +1,10 @@
 //! Reading a request body of bounded size.
 
+use std::future::poll_fn;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::rt::time::timeout;
 use actix_web::web::Payload;
@@ -115,7 +118,7 @@ impl Pieces {
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let left = time_left(self.patience, self.received, self.began.elapsed());
-        match timeout(left, self.payload.next()).await {
+        match timeout(left, piece(&mut self.payload)).await {
             Ok(Some(Ok(piece))) => {
                 self.received += piece.len();
                 Ok(Some(piece))
@@ -125,6 +128,12 @@ impl Pieces {
             Err(_) => Err(Failure::new(FailureKind::RequestTimeout, "the body did not arrive in time; send it again")),
         }
     }
+}
+
+/// The next piece of the body. It wakes nobody: only the connection that polls this handler brings pieces, and it polls it
+/// behind each one that it brings. To be woken as well would be one more round of the connection for every request.
+async fn piece(payload: &mut Payload) -> Option<Result<Bytes, PayloadError>> {
+    poll_fn(|_| payload.poll_next_unpin(&mut Context::from_waker(Waker::noop()))).await
 }
 
 /// How long the next piece of a body may take of which so many bytes have come in that time.

@@ -1,5 +1,6 @@
 //! One attempt, up to the commit point.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
@@ -70,7 +71,8 @@ pub async fn attempt(asked: &Asked, lease: &Lease, deadline: Instant) -> Result<
 }
 
 /// The outcome of `step`, unless it takes longer than its own limit, which is a failure of `kind`, or
-/// than the whole request may. No async function: its future would have room for `step` twice.
+/// than the whole request may. No async function: its future would have room for `step` twice. Nor does it have to hold
+/// a long one: what is pinned where it was made does not move.
 pub(super) fn within<T>(
     limit: Duration,
     deadline: Instant,
@@ -108,12 +110,12 @@ pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
 async fn whole(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let limits = lease.limits();
     let outgoing = exchange.outgoing().await?;
-    let total = async {
-        let head = upstream::send(lease.target(), outgoing, limits);
+    let total = pin!(async {
+        let head = pin!(upstream::send(lease.target(), outgoing, limits));
         let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
         let is_complete = answer.body.has_announced_length();
         Ok((answer.body.collect(MAX_ANSWER_BYTES).await?, is_complete))
-    };
+    });
     let (body, is_complete) = within(limits.total, deadline, FailureKind::TotalTimeout, total).await?;
     let (body, usage) = exchange.read_answer(body, is_complete)?;
     Ok(Begun::Whole { body, content_type: HeaderValue::from_static("application/json"), usage })
@@ -121,10 +123,10 @@ async fn whole(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Res
 
 async fn stream(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let outgoing = exchange.outgoing().await?;
-    let begun = async {
+    let begun = pin!(async {
         let answer = upstream::send(lease.target(), outgoing, lease.limits()).await?;
         begin_stream(answer, exchange.stream(), |document| exchange.read_answer(document, false).err()).await
-    };
+    });
     within(lease.limits().first_event, deadline, FailureKind::FirstEventTimeout, begun).await
 }
 

@@ -1,8 +1,10 @@
 //! What the gateway answers itself: bad requests, sizes, routes, request ids.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{
     Answer, CHAT, FakeUpstream, Gateway, KEY, Reply, Request, Setup, channel, hello, hello_streamed, with,
@@ -246,6 +248,39 @@ async fn a_body_that_breaks_off_reaches_no_upstream() {
     connection.hang_up();
     assert_eq!(gateway.ask(&hello()).await.status, 200);
     assert_eq!(upstream.received().len(), 1);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn a_body_in_pieces_is_answered_when_the_last_one_is_there() {
+    let upstream = FakeUpstream::start().await;
+    let gateway = Gateway::before([channel("up", &upstream)]).await;
+    let body = hello().to_string();
+    let head = |framing: String| {
+        format!("POST {CHAT} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {KEY}\r\n{framing}\r\n\r\n")
+    };
+    let announced = head(format!("content-length: {}", body.len()));
+    let (beginning, end) = body.split_at(20);
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let chunked = head("transfer-encoding: chunked".to_owned()) + &chunk(beginning);
+    let in_pieces = [
+        vec![announced.clone(), beginning.to_owned(), end.to_owned()],
+        vec![chunked, chunk(end), chunk("")],
+        // The second of two requests is on its way before the first one is answered.
+        vec![format!("{announced}{body}{announced}{beginning}"), end.to_owned()],
+    ];
+    let mut connection = gateway.client().connect().await;
+    for pieces in &in_pieces {
+        for piece in pieces {
+            connection.send_raw(piece).await;
+            sleep(Duration::from_millis(20)).await;
+        }
+        for _ in 0..pieces.concat().matches("POST").count() {
+            assert_eq!(connection.answer().await.unwrap().status, 200);
+        }
+    }
+    assert_eq!(upstream.received().len(), 4);
+    assert!(upstream.received().iter().all(|received| received.body == body));
     gateway.stop().await;
 }
 

@@ -26,6 +26,8 @@ use super::upstream::{BAD, Fate, Upstream};
 const SEED: u64 = 20_261_123;
 /// Limits of an attempt, to the first event and between two, in seconds.
 const TIMEOUT: &str = "5";
+/// What the log tells unless `RUST_LOG` says otherwise: nothing of single requests, which would be read here.
+const QUIET: &str = "info,uni_api::request=off,uni_api::relay=off,uni_api::actors=off";
 /// Keys of a channel: as many as it takes for some of them to rest.
 const KEYS: usize = 20;
 /// Between two changes of the configuration.
@@ -106,8 +108,8 @@ async fn whatever_fails_upstream_every_request_ends_honestly_and_nothing_is_left
     let gone = format!("http://{}/v1", refusing_address().await);
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &version(0, &upstream, &gone));
-    let quiet = "info,uni_api::request=off,uni_api::relay=off,uni_api::actors=off";
-    let mut program = Program::start(folder.path(), &[("RUST_LOG", quiet), ("TIMEOUT", TIMEOUT)]);
+    let log = std::env::var("RUST_LOG").unwrap_or_else(|_| QUIET.to_owned());
+    let mut program = Program::start(folder.path(), &[("RUST_LOG", &log), ("TIMEOUT", TIMEOUT)]);
     let address = program.address().await;
     let console = support::Client::new(address);
     let run = Arc::new(Run { client: Client::new(address), upstream });

@@ -19,8 +19,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// The one that was built with the tests, or the one that `UNI_API_PROGRAM` names.
     pub fn start(folder: &Path, environment: &[(&str, &str)]) -> Self {
-        Self::start_as(Command::new(env!("CARGO_BIN_EXE_uni-api")), folder, environment)
+        let built = env!("CARGO_BIN_EXE_uni-api").into();
+        let program = std::env::var_os("UNI_API_PROGRAM").unwrap_or(built);
+        Self::start_as(Command::new(program), folder, environment)
     }
 
     /// By a command that ends up as the gateway.
