@@ -1,8 +1,8 @@
 //! Load and faults: the gateway under more than it will ever see, in front of upstreams that fail at random.
 //!
 //! A short version runs with all other tests. For everything, and for figures that mean something:
-//! `LOAD=full cargo test --release --test load -- --nocapture --test-threads 1`. See [`scale`]. The soak takes another
-//! binary than the one that was built with it, if `UNI_API_PROGRAM` names one.
+//! `LOAD=full cargo test --release --test load -- --nocapture --test-threads 1`. See [`scale`]. What starts a
+//! process takes another binary than the one that was built with the tests, if `UNI_API_PROGRAM` names one.
 
 // Always true here. It tells clippy that helper functions are tests as well: they may unwrap, index and panic.
 #![cfg(test)]
