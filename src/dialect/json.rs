@@ -227,10 +227,8 @@ pub fn malformed(error: &serde_json::Error) -> Failure {
     let text = error.to_string();
     let reason = text.split(" at line ").next().unwrap_or_default();
     let place = format!("line {} column {}", error.line(), error.column());
-    invalid(if reason.ends_with("expected a list of messages") {
-        // serde's own sentences would repeat the value.
-        format!("\"messages\" must be a list ({place})")
-    } else if reason.starts_with("invalid type") {
+    invalid(if reason.starts_with("invalid type") {
+        // serde's own sentence would repeat the value.
         format!("the body must be a JSON object ({place})")
     } else if error.is_data() {
         format!("{reason} ({place})")

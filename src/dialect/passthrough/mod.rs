@@ -5,6 +5,7 @@
 mod last_text;
 mod prompt_chars;
 mod request;
+mod skim;
 mod stream;
 mod walk;
 

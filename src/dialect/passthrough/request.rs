@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::canon::Failure;
-use crate::dialect::json::{Edit, edited, invalid, json_string, malformed};
+use crate::dialect::json::{Edit, edited, invalid, json_string};
 
 use super::ChatStream;
 use super::last_text::last_text;
@@ -49,7 +49,7 @@ impl ChatRequest {
     /// `InvalidRequest` for what is not JSON, names no model or names it more than once.
     pub fn parse(body: Bytes, text_chars: usize) -> Result<Self, Failure> {
         let text = simdutf8::basic::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
-        let found = walk(text, text_chars > 0).map_err(|error| malformed(&error))?;
+        let found = walk(text, text_chars > 0)?;
         let Some(model) = found.model else {
             return Err(invalid("the body names no model; add \"model\"").at("model"));
         };

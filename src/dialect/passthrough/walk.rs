@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{SeqAccess, Visitor};
 
-use crate::dialect::json::MAX_MODEL_BYTES;
+use crate::canon::Failure;
+use crate::dialect::json::{Fields, MAX_MODEL_BYTES, invalid, malformed};
+
+use super::skim::{Malformed, Skim};
 
 /// Where in the body the fields stand that may have to change.
 #[derive(Default)]
@@ -51,14 +53,45 @@ pub struct Found<'a> {
 ///
 /// # Errors
 ///
-/// It is no JSON object, or a field that the gateway reads is wrong or there twice.
-pub fn walk(body: &str, want_text: bool) -> serde_json::Result<Found<'_>> {
+/// `InvalidRequest`: it is no JSON object, or a field that the gateway reads is wrong or there twice.
+pub fn walk(body: &str, want_text: bool) -> Result<Found<'_>, Failure> {
+    let mut json = Skim::new(body);
     let mut found = Found::new(body);
-    let mut json = serde_json::Deserializer::from_str(body);
-    TopLevel { found: &mut found, want_text }.deserialize(&mut json)?;
-    json.end()?;
+    found.walk(&mut json, want_text).map_err(|wrong| match wrong {
+        Wrong::Syntax => not_an_object(body),
+        Wrong::Field(reason) => invalid(format!("{reason} ({})", line_and_column(body, json.position()))),
+    })?;
     found.end(body);
     Ok(found)
+}
+
+/// Why a body cannot be walked over.
+enum Wrong {
+    Syntax,
+    /// A field is not what it must be; in words.
+    Field(Cow<'static, str>),
+}
+
+impl From<Malformed> for Wrong {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Syntax
+    }
+}
+
+/// What is wrong with the syntax, and where, in the words of serde_json.
+fn not_an_object(body: &str) -> Failure {
+    match serde_json::from_str::<Fields<'_>>(body) {
+        Err(error) => malformed(&error),
+        Ok(_) => invalid("the body is not valid JSON"),
+    }
+}
+
+/// As serde_json counts: bytes of a line, and the last one that was read.
+fn line_and_column(body: &str, position: usize) -> String {
+    let read = body.as_bytes().get(..position).unwrap_or_default();
+    let lines = memchr::memchr_iter(b'\n', read).count() + 1;
+    let column = memchr::memrchr(b'\n', read).map_or(position, |newline| position - newline - 1);
+    format!("line {lines} column {column}")
 }
 
 /// The text of a message's content: the string, or the last text part; its first `chars`
@@ -144,62 +177,6 @@ impl FieldName {
     }
 }
 
-/// Walks over the top-level fields without building anything of their values.
-struct TopLevel<'a, 'f> {
-    found: &'f mut Found<'a>,
-    want_text: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for TopLevel<'de, '_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TopLevel<'de, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
-        let found = self.found;
-        while let Some(raw_key) = map.next_key::<&RawValue>()? {
-            let raw_key = raw_key.get();
-            let key: Cow<'_, str> = if raw_key.contains('\\') {
-                Cow::Owned(serde_json::from_str(raw_key).map_err(M::Error::custom)?)
-            } else {
-                Cow::Borrowed(raw_key.trim_matches('"'))
-            };
-            let name = FieldName::of(&key);
-            // Servers that do not mind the case would take these ones.
-            let meant = ["model", "messages"].into_iter().find(|field| key.eq_ignore_ascii_case(field));
-            if let Some(meant) = meant.filter(|meant| *meant != key) {
-                return Err(M::Error::custom(format!("\"{key}\" is not \"{meant}\"; field names are in lower case")));
-            }
-            if name != FieldName::Other {
-                if found.seen.contains(&name) {
-                    return Err(M::Error::custom(format!("\"{key}\" is there twice; send it once")));
-                }
-                found.seen.push(name);
-            }
-            found.begin(name, raw_key);
-            match name {
-                FieldName::Other => map.next_value::<IgnoredAny>().map(drop)?,
-                FieldName::Messages if self.want_text => found.last_user = map.next_value_seed(Messages)?,
-                _ => {
-                    let value = map.next_value::<&RawValue>()?.get();
-                    found.read(name, value).map_err(M::Error::custom)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 impl<'a> Found<'a> {
     fn new(body: &str) -> Self {
         let start = body.find('{').map_or(0, |brace| brace + 1);
@@ -215,6 +192,39 @@ impl<'a> Found<'a> {
             has_messages: false,
             last_user: None,
         }
+    }
+
+    fn walk(&mut self, json: &mut Skim<'a>, want_text: bool) -> Result<(), Wrong> {
+        let mut fields = json.open(b'{')?;
+        while json.has_next(&mut fields)? {
+            let raw_key = json.key()?;
+            let key: Cow<'_, str> = if raw_key.contains('\\') {
+                Cow::Owned(serde_json::from_str(raw_key).map_err(|_| Wrong::Syntax)?)
+            } else {
+                Cow::Borrowed(raw_key.trim_matches('"'))
+            };
+            let name = FieldName::of(&key);
+            // Servers that do not mind the case would take these ones.
+            let meant = ["model", "messages"].into_iter().find(|field| key.eq_ignore_ascii_case(field));
+            if let Some(meant) = meant.filter(|meant| *meant != key) {
+                let reason = format!("\"{key}\" is not \"{meant}\"; field names are in lower case");
+                return Err(Wrong::Field(reason.into()));
+            }
+            if name != FieldName::Other {
+                if self.seen.contains(&name) {
+                    return Err(Wrong::Field(format!("\"{key}\" is there twice; send it once").into()));
+                }
+                self.seen.push(name);
+            }
+            self.begin(name, raw_key);
+            if name == FieldName::Messages && want_text && json.is_at_list() {
+                self.last_user = last_user(json)?;
+            } else {
+                let value = json.value()?;
+                self.read(name, value).map_err(|reason| Wrong::Field(reason.into()))?;
+            }
+        }
+        Ok(json.end()?)
     }
 
     fn place(&self, part: &str) -> Range<usize> {
@@ -283,33 +293,17 @@ impl<'a> Found<'a> {
 #[derive(serde::Deserialize)]
 struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Walks over the list of messages and gives the last one of role user.
-struct Messages;
-
-impl<'de> DeserializeSeed<'de> for Messages {
-    type Value = Option<&'de str>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Messages {
-    type Value = Option<&'de str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of messages")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut messages: S) -> Result<Self::Value, S::Error> {
-        let mut last_user = None;
-        while let Some(message) = messages.next_element::<&RawValue>()? {
-            if is_from_user(message.get()) {
-                last_user = Some(message.get());
-            }
+/// Steps over the list of messages; the last one of role user.
+fn last_user<'a>(json: &mut Skim<'a>) -> Result<Option<&'a str>, Malformed> {
+    let mut last_user = None;
+    let mut messages = json.open(b'[')?;
+    while json.has_next(&mut messages)? {
+        let message = json.value()?;
+        if is_from_user(message) {
+            last_user = Some(message);
         }
-        Ok(last_user)
     }
+    Ok(last_user)
 }
 
 fn is_from_user(message: &str) -> bool {
