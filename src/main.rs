@@ -9,6 +9,11 @@ use clap::{Args, Parser, Subcommand};
 use uni_api::cli::environment::Environment;
 use uni_api::cli::{CANNOT_START, check, demo, diff, explain, health, logging, serve, stats};
 
+/// With that of musl, a long request takes three times as long.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Many LLM providers behind one OpenAI-compatible API.
 #[derive(Parser)]
 #[command(name = "uni-api", version, about, args_conflicts_with_subcommands = true)]

@@ -304,19 +304,19 @@ fn matching(block: &[u8; BLOCK], of: impl Fn(u8x16) -> u8x16) -> u64 {
     parts.iter().rev().fold(0, |marks, part| marks << 16 | u64::from(of(u8x16::new(*part)).to_bitmask()))
 }
 
-/// Which bytes of a block are escaped, by where its backslashes stand, and whether its first byte is. Tells the latter of
-/// the next block.
+/// Which bytes of a block are escaped, by where its backslashes stand and whether its first byte is. Tells the latter
+/// of the next block.
 fn escaped(backslashes: u64, is_first_escaped: &mut bool) -> u64 {
     const EVEN: u64 = 0x5555_5555_5555_5555;
     let first = u64::from(*is_first_escaped);
     let backslashes = backslashes & !first;
     let behind_one = backslashes << 1 | first;
-    // In a run of backslashes every second one escapes. The sum carries each run that begins at an odd place to its end,
-    // where the even places then are the escaped ones, as the odd ones are behind the other runs.
+    // In a run of backslashes every second one escapes. The sum carries away the runs that begin at an odd place, where
+    // the even places are escaped, and leaves the others, where the odd ones are.
     let odd_starts = backslashes & !EVEN & !behind_one;
-    let (runs, has_open_run) = odd_starts.overflowing_add(backslashes);
+    let (even_runs, has_open_run) = odd_starts.overflowing_add(backslashes);
     *is_first_escaped = has_open_run;
-    (EVEN ^ (runs << 1)) & behind_one
+    (EVEN ^ (even_runs << 1)) & behind_one
 }
 
 /// The places of the bits that are set.
