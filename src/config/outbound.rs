@@ -17,6 +17,8 @@ pub struct Outbound {
     pub proxy: Option<Proxy>,
     /// `ca_file`: authorities that are trusted beside the public ones.
     pub authorities: Authorities,
+    /// `http2`: HTTP/2 is spoken to those that do.
+    pub http2: bool,
 }
 
 /// Authorities that are trusted beside the public ones.

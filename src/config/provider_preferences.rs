@@ -19,7 +19,7 @@ use super::resolved::{Breaker, KeySchedule, ModelSource, Rests};
 use super::seconds::Seconds;
 use super::secret::Secret;
 use super::setting::Setting;
-use super::typed::{Flag, Text, Typed};
+use super::typed::{Text, Typed};
 
 /// How a channel is used, in the words of [`super::Channel`].
 pub(super) struct Preferences {
@@ -59,12 +59,8 @@ pub(super) fn resolve(
     let outbound = Outbound {
         proxy: proxy.over(&all.proxy, (place, "proxy"), report),
         authorities: ca_file.over(&all.ca_file, (place, "ca_file"), report).unwrap_or_default(),
+        http2: raw.http2.take("http2", place, report).is_some_and(|flag| flag.0),
     };
-    if let Some(Flag(true)) = raw.http2.take("http2", place, report) {
-        let message =
-            "HTTP/2 is not available: requests that share a connection could cut each other; HTTP/1.1 is used";
-        report.warning(&place.key("http2"), message);
-    }
     let model_timeout = raw.model_timeout.take("model_timeout", place, report).unwrap_or_default();
     let keepalive_interval = raw.keepalive_interval.take("keepalive_interval", place, report).unwrap_or_default();
     Preferences {

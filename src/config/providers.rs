@@ -73,6 +73,11 @@ pub(super) fn resolve(
     let preferences = (&raw.preferences, &models);
     let preferences = provider_preferences::resolve(preferences, place, around.for_channels, around.unset, report);
 
+    if preferences.outbound.http2 && base_url.as_ref().is_some_and(|url| url.scheme() == "http") {
+        let at = place.key("preferences").key("http2");
+        report.warning(&at, "HTTP/2 is spoken to https:// addresses only; HTTP/1.1 is used");
+    }
+
     let is_broken = report.conclude(mark, OFF);
     match (name, dialect, base_url) {
         (Some(name), Some(dialect), Some(base_url)) if !is_broken => Outcome::On(Arc::new(Channel {

@@ -133,11 +133,4 @@ mod tests {
         assert!(config.is_none() && said.contains("and preferences.ca_file at the top is wrong"), "{said}");
         assert!(load("{ca_file: /nowhere/ca.pem}", "{ca_file: ''}").0.is_some());
     }
-
-    #[test]
-    fn http2_is_not_available_and_that_is_said() {
-        let (config, said) = load("{}", "{http2: true}");
-        assert!(config.is_some() && said.contains("preferences.http2: HTTP/2 is not available"), "{said}");
-        assert_eq!(load("{}", "{http2: false}").1, "");
-    }
 }

@@ -113,7 +113,7 @@ async fn whole(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Res
     let total = pin!(async {
         let head = pin!(upstream::send(lease.target(), outgoing, limits));
         let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
-        let is_complete = answer.body.has_announced_length();
+        let is_complete = answer.length.is_some();
         Ok((answer.body.collect(MAX_ANSWER_BYTES).await?, is_complete))
     });
     let (body, is_complete) = within(limits.total, deadline, FailureKind::TotalTimeout, total).await?;

@@ -3,16 +3,18 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
 use awc::error::{ConnectError, FreezeRequestError, SendRequestError};
-use awc::http::Version;
+use awc::http::Method;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use awc::{ClientResponse, FrozenClientRequest};
 use bytes::Bytes;
+use futures::FutureExt;
 use rustls::CertificateError;
 
 use crate::canon::{Failure, FailureKind};
@@ -21,14 +23,16 @@ use crate::dialect::call::Payload;
 use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
-use super::client::{noting_reuse, post_request, post_request_over_new_connection};
+use super::client::{JSON, http2_host, noting_reuse, post_request, post_request_over_new_connection};
+use super::http2;
 use super::proxy::fault_of_proxy;
+use super::response::Response;
 use super::target::Target;
 
 /// A pooled connection that the upstream has closed, or that something on the way has forgotten, fails
 /// as soon as the first packet has come back: within this time, and with nothing of an answer. Then
 /// nobody has seen the request, and it is sent again.
-const STALE_CONNECTION: Duration = Duration::from_millis(500);
+pub(super) const STALE_CONNECTION: Duration = Duration::from_millis(500);
 const ANTHROPIC_BETA: &str = "anthropic-beta";
 /// As much of an error body is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
@@ -39,7 +43,7 @@ pub struct Answer {
     pub body: Body,
     /// What it says that its body is.
     pub content_type: Option<HeaderValue>,
-    /// How long it says that its body is, in bytes.
+    /// How long it says that its body is, in bytes. Then one that comes to its end is whole.
     pub length: Option<u64>,
 }
 
@@ -86,19 +90,39 @@ impl From<Payload> for Outgoing {
 /// Any other answer, no answer, no connection. Apart from the connect limit nothing here limits
 /// the time: the caller knows whether a head or an event is what it waits for.
 pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> Result<Answer, Failure> {
-    let response = post_over_living(target, &outgoing, limits).await?;
-    let status = response.status();
-    let length = content_length(&response);
-    if !status.is_success() {
-        return Err(refused(response, length, limits, target.advice()).await);
+    let over_http2 = match http2_host(target, limits.connect) {
+        // In a box: most requests have no use for what is in there.
+        Some(host) => post_over_http2(&host, target, &outgoing).boxed_local().await?,
+        None => None,
+    };
+    let response = match over_http2 {
+        Some(response) => response,
+        None => post_over_living(target, &outgoing, limits).await?.into(),
+    };
+    if !response.status().is_success() {
+        return Err(refused(response, limits, target.advice()).await);
     }
-    if !has_readable_end(&response) {
+    if !response.has_readable_end() {
         let message =
             "the upstream's answer has neither a Content-Length nor chunks; its server has to send one of them";
         return Err(Failure::new(FailureKind::UnreadableAnswer, message));
     }
     let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
-    Ok(Answer { body: Body::new(response, length, limits.idle), content_type, length })
+    let length = response.content_length();
+    Ok(Answer { body: Body::new(response, limits.idle), content_type, length })
+}
+
+async fn post_over_http2(
+    host: &Rc<http2::Host>,
+    target: &Target,
+    outgoing: &Outgoing,
+) -> Result<Option<Response>, Failure> {
+    let mut headers = headers_of_its_own(target, outgoing);
+    if !headers.contains_key(header::CONTENT_TYPE) {
+        headers.insert(header::CONTENT_TYPE, JSON);
+    }
+    let question = http2::Question { method: Method::POST, headers, body: &outgoing.body };
+    http2::ask(host, target, &question).await
 }
 
 /// Posts, and once more over a connection that is opened for it when the one from the pool had ended.
@@ -138,6 +162,15 @@ async fn post(
     outgoing: &Outgoing,
 ) -> Result<ClientResponse, SendRequestError> {
     let body = InSlices { segment: Bytes::new(), later: outgoing.body.clone().into_iter() };
+    let headers = headers_of_its_own(target, outgoing);
+    match headers.is_empty() {
+        true => request.send_body(body).await,
+        false => request.extra_headers(headers).send_body(body).await,
+    }
+}
+
+/// What this request has beside, or in place of, the headers of its target.
+fn headers_of_its_own(target: &Target, outgoing: &Outgoing) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(features) = outgoing.anthropic_beta.as_ref().filter(|_| !target.has_header(ANTHROPIC_BETA)) {
         headers.insert(HeaderName::from_static(ANTHROPIC_BETA), features.clone());
@@ -145,10 +178,7 @@ async fn post(
     if let Some(content_type) = &outgoing.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
-    match headers.is_empty() {
-        true => request.send_body(body).await,
-        false => request.extra_headers(headers).send_body(body).await,
-    }
+    headers
 }
 
 /// A request body that is handed over in slices. awc copies what it sends into a buffer first; so
@@ -179,46 +209,43 @@ impl MessageBody for InSlices {
     }
 }
 
-/// How long the body says it is.
-pub(super) fn content_length(response: &ClientResponse) -> Option<u64> {
-    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether the body can be read: awc reads none that only the end of the connection delimits.
-pub(super) fn has_readable_end(response: &ClientResponse) -> bool {
-    let headers = response.headers();
-    headers.contains_key(header::CONTENT_LENGTH)
-        || headers.contains_key(header::TRANSFER_ENCODING)
-        || response.version() == Version::HTTP_10
-}
-
 /// What an error of the client library means for a request over connections that are opened like this.
 pub(super) fn not_answered(error: &SendRequestError, outbound: &Outbound) -> Failure {
-    if let (Some(proxy), SendRequestError::Connect(error)) = (&outbound.proxy, error)
+    let (kind, message) = match error {
+        SendRequestError::Connect(error) => return not_connected(error, outbound),
+        SendRequestError::Send(_) => {
+            (FailureKind::ConnectionLost, "the upstream closed the connection without an answer")
+        }
+        SendRequestError::Response(ParseError::Io(_)) => {
+            (FailureKind::ConnectionLost, "the upstream reset the connection without an answer")
+        }
+        SendRequestError::Response(_) => (FailureKind::UnreadableAnswer, "the upstream's answer is not HTTP"),
+        _ => (FailureKind::Connect, "no connection to the upstream"),
+    };
+    Failure::new(kind, message)
+}
+
+/// Why there is no connection of those that are opened like this.
+pub(super) fn not_connected(error: &ConnectError, outbound: &Outbound) -> Failure {
+    if let Some(proxy) = &outbound.proxy
         && let Some(fault) = fault_of_proxy(error)
     {
         return Failure::new(FailureKind::Connect, format!("the {} proxy {proxy} {fault}", proxy.protocol.name()));
     }
     let (kind, message) = match error {
-        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => {
+        ConnectError::Disconnected => {
             (FailureKind::ConnectionLost, "the upstream closed the connection without an answer".to_owned())
         }
-        SendRequestError::Connect(ConnectError::Timeout) => (
+        ConnectError::Timeout => (
             FailureKind::Connect,
             "no connection to the upstream came about in time; its host name or its network may be to blame".to_owned(),
         ),
-        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => {
+        ConnectError::Resolver(_) | ConnectError::NoRecords => {
             (FailureKind::Connect, "the upstream's host name has no address; check base_url".to_owned())
         }
-        SendRequestError::Connect(ConnectError::Io(error)) => {
+        ConnectError::Io(error) => {
             let tls = error.get_ref().and_then(|error| error.downcast_ref()).map(without_tls);
             (FailureKind::Connect, tls.unwrap_or_else(|| format!("no connection to the upstream: {}", error.kind())))
-        }
-        SendRequestError::Response(ParseError::Io(_)) => {
-            (FailureKind::ConnectionLost, "the upstream reset the connection without an answer".to_owned())
-        }
-        SendRequestError::Response(_) => {
-            (FailureKind::UnreadableAnswer, "the upstream's answer is not HTTP".to_owned())
         }
         _ => (FailureKind::Connect, "no connection to the upstream".to_owned()),
     };
@@ -238,13 +265,13 @@ fn without_tls(error: &rustls::Error) -> String {
 }
 
 /// What an answer that is no success means for the request. `advice` is for a refused key.
-async fn refused(response: ClientResponse, length: Option<u64>, limits: &TimeLimits, advice: &str) -> Failure {
+async fn refused(response: Response, limits: &TimeLimits, advice: &str) -> Failure {
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
     let (retry_after, retry_after_ms) = (header("retry-after"), header("retry-after-ms"));
     // Moments that the upstream names are moments of its own clock; the one here may be wrong.
     let said_at = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
-    let body = Body::new(response, length, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
+    let body = Body::new(response, limits.idle).collect(MAX_ERROR_BODY_BYTES).await.unwrap_or_default();
     refusal(&Said {
         status,
         retry_after: retry_after.as_deref(),

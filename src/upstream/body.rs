@@ -4,15 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use awc::ClientResponse;
-use awc::http::Version;
 use bytes::{Bytes, BytesMut};
-use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::canon::{Failure, FailureKind};
 
-use super::noting::takes_a_connection_along;
+use super::response::{Cut, Response};
 
 /// The pieces of an answer. Fails when the upstream is silent for longer than the idle limit, and
 /// when it closes before the end that it announced or that chunks have: awc itself takes a cut body
@@ -21,30 +18,16 @@ use super::noting::takes_a_connection_along;
 /// Dropping it closes the connection, unless the body was read to its end.
 pub struct Body {
     /// Until its end.
-    response: Option<ClientResponse>,
+    response: Option<Response>,
     /// Bytes that are still to come, if the upstream said how many.
     missing: Option<u64>,
-    announced: bool,
-    /// Its end is that of the connection.
-    is_open_ended: bool,
     idle: IdleLimit,
 }
 
 impl Body {
-    pub(super) fn new(response: ClientResponse, length: Option<u64>, idle: Duration) -> Self {
-        let is_open_ended = response.version() == Version::HTTP_10;
-        Self {
-            response: Some(response),
-            missing: length,
-            announced: length.is_some(),
-            is_open_ended,
-            idle: IdleLimit::new(idle),
-        }
-    }
-
-    /// Whether the upstream has said how long its body is; then one that comes to its end is whole.
-    pub fn has_announced_length(&self) -> bool {
-        self.announced
+    pub(super) fn new(response: impl Into<Response>, idle: Duration) -> Self {
+        let response = response.into();
+        Self { missing: response.content_length(), response: Some(response), idle: IdleLimit::new(idle) }
     }
 
     /// The whole body.
@@ -83,7 +66,7 @@ impl Body {
     /// The next piece; to be polled only while there is room for it.
     pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         let Some(response) = &mut self.response else { return Poll::Ready(None) };
-        let Poll::Ready(item) = Pin::new(response).poll_next(context) else {
+        let Poll::Ready(item) = response.poll_piece(context) else {
             ready!(self.idle.poll_expired(context));
             let message = "the upstream fell silent in the middle of its answer";
             return Poll::Ready(Some(Err(Failure::new(FailureKind::IdleTimeout, message))));
@@ -95,11 +78,16 @@ impl Body {
                 self.missing = self.missing.map(|missing| missing.saturating_sub(length));
                 Some(Ok(piece))
             }
-            Some(Err(_)) => Some(Err(cut())),
+            // A server that wants no more of a long request may say so after the whole of its answer.
+            Some(Err(Cut)) if self.missing == Some(0) => {
+                self.response = None;
+                None
+            }
+            Some(Err(Cut)) => Some(Err(cut())),
             None => {
-                let has_closed = takes_a_connection_along(self.response.take());
+                let ends_whole = self.response.take().is_none_or(Response::ends_whole);
                 let is_short = self.missing.is_some_and(|missing| missing > 0);
-                (is_short || (has_closed && !self.is_open_ended)).then(|| Err(cut()))
+                (is_short || !ends_whole).then(|| Err(cut()))
             }
         })
     }

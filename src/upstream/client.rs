@@ -9,9 +9,8 @@
 //! - TCP_NODELAY, which awc never sets: without it a body in two segments waits 40 ms;
 //! - names are looked up where that holds up nobody else, and an address that is silent holds up none
 //!   of the host's others;
-//! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only: with
-//!   HTTP/2, awc ends all streams of a connection when it grows old, when the server announces that
-//!   it will close it, and when one request is given up while it waits for its turn.
+//! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only: for
+//!   HTTP/2 see [`http2`].
 //!
 //! There is one client for each [`Outbound`], so that nothing goes through a connection of another
 //! way.
@@ -24,9 +23,12 @@ use std::time::{Duration, Instant};
 
 use actix_rt::net::TcpStream;
 use actix_service::Service;
+use actix_service::boxed::{RcService, rc_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::error::FreezeRequestError;
-use awc::http::{Uri, header};
+use awc::http::Uri;
+use awc::http::header::{self, HeaderValue};
+use awc::http::uri::Authority;
 use awc::{Client, FrozenClientRequest};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -35,6 +37,7 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::config::{Authorities, Outbound};
 
 use super::dial::Dialler;
+use super::http2;
 use super::noting::Noting;
 use super::prepared::Prepared;
 use super::proxy::ThroughProxy;
@@ -51,6 +54,8 @@ const LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// seldom then.
 const MAX_WAYS: usize = 1024;
 
+/// The type of a body unless it says something else.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What the gateway calls itself.
 pub(super) const USER_AGENT: &str = concat!("uni-api/", env!("CARGO_PKG_VERSION"));
 
@@ -62,11 +67,15 @@ thread_local! {
 #[derive(Default)]
 struct Open {
     since: Option<Instant>,
-    clients: Vec<(Arc<Outbound>, Client)>,
+    clients: Kept<Arc<Outbound>, Client>,
     /// Those that use no connection twice.
-    single_use: Vec<(Arc<Outbound>, Client)>,
+    single_use: Kept<Arc<Outbound>, Client>,
     prepared: Prepared<FrozenClientRequest>,
+    http2: Kept<(Arc<Outbound>, Authority), Rc<http2::Host>>,
 }
+
+/// Opens connections to upstreams.
+pub(super) type Connector = RcService<ConnectInfo<Uri>, Connection<Uri, Noting>, ConnectError>;
 
 tokio::task_local! {
     /// Whether a connection was opened for the request of this task.
@@ -94,15 +103,26 @@ pub(super) fn client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Clien
 }
 
 fn open_client(outbound: &Arc<Outbound>, connect_limit: Duration, keep_alive: Duration) -> Client {
-    let tls = tls_config(&outbound.authorities);
+    let tls = tls_config(&outbound.authorities, HTTP1);
     match &outbound.proxy {
         None => build(Dialler::new(), tls, connect_limit, keep_alive),
         Some(proxy) => build(ThroughProxy::new(Rc::new(proxy.clone())), tls, connect_limit, keep_alive),
     }
 }
 
+/// Where this target is asked over HTTP/2; `None` if HTTP/1.1 is to be spoken. Without TLS there is nothing
+/// to tell which of them a server speaks.
+pub(super) fn http2_host(target: &Target, connect_limit: Duration) -> Option<Rc<http2::Host>> {
+    let authority =
+        target.uri.authority().filter(|_| target.outbound.http2 && target.uri.scheme_str() == Some("https"))?;
+    OPEN.with_borrow_mut(|open| Some(open.at(Instant::now()).http2_host(&target.outbound, authority, connect_limit)))
+}
+
+/// What is kept for later, by what it is for.
+type Kept<K, V> = Vec<(K, V)>;
+
 /// The value for this key, which `make` makes.
-fn kept<K: Clone + PartialEq, V: Clone>(all: &mut Vec<(K, V)>, key: &K, make: impl FnOnce() -> V) -> V {
+fn kept<K: Clone + PartialEq, V: Clone>(all: &mut Kept<K, V>, key: &K, make: impl FnOnce() -> V) -> V {
     if let Some((_, value)) = all.iter().find(|(other, _)| other == key) {
         return value.clone();
     }
@@ -137,7 +157,7 @@ pub(super) fn post_request_over_new_connection(
 fn prepared(target: &Target, client: &Client) -> Result<FrozenClientRequest, FreezeRequestError> {
     let mut request = client
         .post(target.uri.clone())
-        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .insert_header((header::CONTENT_TYPE, JSON))
         .insert_header((header::USER_AGENT, USER_AGENT));
     if let Some(host) = host(&target.uri) {
         request = request.insert_header((header::HOST, host));
@@ -159,6 +179,22 @@ impl Open {
 
     fn client(&mut self, outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
         kept(&mut self.clients, outbound, || open_client(outbound, connect_limit, KEEP_ALIVE))
+    }
+
+    fn http2_host(
+        &mut self,
+        outbound: &Arc<Outbound>,
+        authority: &Authority,
+        connect_limit: Duration,
+    ) -> Rc<http2::Host> {
+        kept(&mut self.http2, &(Arc::clone(outbound), authority.clone()), || {
+            let connector = match &outbound.proxy {
+                None => rc_service(NoDelay(Dialler::new())),
+                Some(proxy) => rc_service(NoDelay(ThroughProxy::new(Rc::new(proxy.clone())))),
+            };
+            let tls = tls_config(&outbound.authorities, HTTP2_OR_1);
+            Rc::new(http2::Host::new(connector, tls, connect_limit))
+        })
     }
 
     fn post_request(
@@ -200,14 +236,19 @@ where
     Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
 }
 
+/// What a TLS connection is for, by the names in its handshake; the first one is preferred.
+type Protocols = &'static [&'static [u8]];
+pub(super) const HTTP1: Protocols = &[b"http/1.1"];
+const HTTP2_OR_1: Protocols = &[http2::ALPN, b"http/1.1"];
+
 /// Trusts the public authorities and these.
-pub(super) fn tls_config(authorities: &Authorities) -> Arc<ClientConfig> {
-    static CONFIGS: Mutex<Vec<(Authorities, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
+pub(super) fn tls_config(authorities: &Authorities, protocols: Protocols) -> Arc<ClientConfig> {
+    static CONFIGS: Mutex<Kept<(Authorities, Protocols), Arc<ClientConfig>>> = Mutex::new(Vec::new());
     let mut configs = CONFIGS.lock().unwrap_or_else(PoisonError::into_inner);
-    kept(&mut configs, authorities, || {
+    kept(&mut configs, &(authorities.clone(), protocols), || {
         let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().chain(authorities).cloned());
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Arc::new(config)
     })
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use awc::ClientResponse;
-use awc::http::StatusCode;
-use awc::http::header::{self, HeaderName, HeaderValue};
+use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use awc::http::{Method, StatusCode};
 use bytes::Bytes;
 use tokio::time::timeout;
 use url::Url;
@@ -14,9 +13,11 @@ use crate::canon::{Failure, FailureKind};
 use crate::config::{Outbound, TimeLimits};
 use crate::dialect::model_list::read_model_list;
 
-use super::attempt::{content_length, not_answered};
+use super::attempt::not_answered;
 use super::body::Body;
-use super::client::{USER_AGENT, client};
+use super::client::{USER_AGENT, client, http2_host};
+use super::http2;
+use super::response::Response;
 use super::target::Target;
 
 /// A document must be there within this time.
@@ -32,7 +33,7 @@ pub struct Validators {
 }
 
 impl Validators {
-    fn of(response: &ClientResponse) -> Self {
+    fn of(response: &Response) -> Self {
         let header = |name: HeaderName| response.headers().get(name).cloned();
         Self { etag: header(header::ETAG), last_modified: header(header::LAST_MODIFIED) }
     }
@@ -71,18 +72,28 @@ const WITHOUT_LENGTH: &str = "a document came without Content-Length; should it 
 ///
 /// The upstream did not answer with such a list.
 pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<String>, Failure> {
-    let mut request = client(&target.outbound, limits.connect).get(target.uri.clone());
-    for (name, value) in &target.headers {
-        request = request.insert_header((name.clone(), value.clone()));
-    }
     let text = in_time(async {
-        let response = get(request, &target.outbound).await?;
-        if content_length(&response).is_none() {
+        let response = get_from(target, limits).await?;
+        if response.content_length().is_none() {
             log::warn!("{WITHOUT_LENGTH}");
         }
         whole(response, limits).await
     });
     read_model_list(&text.await?)
+}
+
+async fn get_from(target: &Target, limits: &TimeLimits) -> Result<Response, Failure> {
+    if let Some(host) = http2_host(target, limits.connect) {
+        let question = http2::Question { method: Method::GET, headers: HeaderMap::new(), body: &[] };
+        if let Some(response) = http2::ask(&host, target, &question).await? {
+            return found(response);
+        }
+    }
+    let mut request = client(&target.outbound, limits.connect).get(target.uri.clone());
+    for (name, value) in &target.headers {
+        request = request.insert_header((name.clone(), value.clone()));
+    }
+    get(request, &target.outbound).await
 }
 
 /// The document at an address that the administrator configured.
@@ -116,7 +127,7 @@ pub async fn fetch_changed(url: &Url, known: &Validators) -> Result<Option<Docum
             response if response.status() == StatusCode::NOT_MODIFIED => return Ok(None),
             response => response,
         };
-        let (validators, has_known_end) = (Validators::of(&response), content_length(&response).is_some());
+        let (validators, has_known_end) = (Validators::of(&response), response.content_length().is_some());
         let text = String::from_utf8(whole(response, &limits).await?.to_vec())
             .map_err(|_| Failure::new(FailureKind::UnreadableAnswer, "the document is not UTF-8 text"))?;
         Ok(Some(Document { text, validators, has_known_end }))
@@ -130,9 +141,12 @@ async fn in_time<T>(document: impl Future<Output = Result<T, Failure>>) -> Resul
         .map_err(|_| Failure::new(FailureKind::TotalTimeout, "the document did not come in time"))?
 }
 
-async fn get(request: awc::ClientRequest, outbound: &Outbound) -> Result<ClientResponse, Failure> {
+async fn get(request: awc::ClientRequest, outbound: &Outbound) -> Result<Response, Failure> {
     let request = request.insert_header_if_none((header::USER_AGENT, USER_AGENT));
-    let response = request.send().await.map_err(|error| not_answered(&error, outbound))?;
+    found(request.send().await.map_err(|error| not_answered(&error, outbound))?.into())
+}
+
+fn found(response: Response) -> Result<Response, Failure> {
     match response.status() {
         status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok(response),
         status => Err(refused(status)),
@@ -143,7 +157,6 @@ fn refused(status: StatusCode) -> Failure {
     Failure::new(FailureKind::UpstreamStatus, format!("the answer has status {}", status.as_u16()))
 }
 
-async fn whole(response: ClientResponse, limits: &TimeLimits) -> Result<Bytes, Failure> {
-    let length = content_length(&response);
-    Body::new(response, length, limits.idle).collect(MAX_DOCUMENT_BYTES).await
+async fn whole(response: Response, limits: &TimeLimits) -> Result<Bytes, Failure> {
+    Body::new(response, limits.idle).collect(MAX_DOCUMENT_BYTES).await
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::canon::{Failure, FailureKind};
 use crate::config::{Outbound, Secret, ServiceAccount, TimeLimits};
 
-use super::attempt::{content_length, not_answered};
+use super::attempt::not_answered;
 use super::body::Body;
 use super::client::{USER_AGENT, client};
 
@@ -97,8 +97,7 @@ async fn exchange(
     let sent = request.send_body(Bytes::from(form)).await;
     let response = sent.map_err(|error| unreachable(not_answered(&error, outbound)))?;
     let status = response.status();
-    let length = content_length(&response);
-    let said = Body::new(response, length, limits.idle).collect(MAX_ANSWER_BYTES).await.map_err(unreachable)?;
+    let said = Body::new(response, limits.idle).collect(MAX_ANSWER_BYTES).await.map_err(unreachable)?;
     if status.is_success() { token(&said) } else { Err(refused(status.as_u16(), &said, assertion)) }
 }
 

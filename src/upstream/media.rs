@@ -31,11 +31,11 @@ use crate::canon::{Failure, FailureKind};
 use crate::config::{Authorities, MediaFetch};
 
 use super::address::is_public;
-use super::attempt::{content_length, has_readable_end};
 use super::body::Body;
-use super::client::{KEEP_ALIVE, USER_AGENT, build, tls_config};
+use super::client::{HTTP1, KEEP_ALIVE, USER_AGENT, build, tls_config};
 use super::dial::dial;
 use super::names::Names;
+use super::response::Response;
 
 /// What a fetch may cost.
 struct Limits {
@@ -73,7 +73,7 @@ pub async fn fetch_media(address: &str, policy: MediaFetch) -> Result<Media, Fai
 }
 
 async fn fetch(address: &str, guard: Guard, limits: &Limits) -> Result<Media, Failure> {
-    let client = build(guard, tls_config(&Authorities::new()), limits.time, KEEP_ALIVE);
+    let client = build(guard, tls_config(&Authorities::new(), HTTP1), limits.time, KEEP_ALIVE);
     let mut url = Url::parse(address).map_err(|_| unavailable(None, &Refusal::NoAddress))?;
     let fetched = timeout(limits.time, follow(&client, &mut url, limits)).await;
     fetched.unwrap_or(Err(Refusal::Slow(limits.time))).map_err(|refusal| unavailable(url.host_str(), &refusal))
@@ -185,16 +185,17 @@ fn not_answered(error: &SendRequestError) -> Refusal {
 
 /// Reads a body, and encodes each piece as it comes: the whole is in memory once.
 async fn read(response: ClientResponse, limits: &Limits) -> Result<Media, Refusal> {
-    let announced = content_length(&response);
+    let response = Response::from(response);
+    let announced = response.content_length();
     let fits = |length| usize::try_from(length).is_ok_and(|length| length <= limits.bytes);
     if !announced.is_none_or(fits) {
         return Err(Refusal::Large(limits.bytes));
     }
-    if !has_readable_end(&response) {
+    if !response.has_readable_end() {
         return Err(Refusal::Unreadable);
     }
     // The limit of the whole fetch is the limit of every pause.
-    let mut body = Body::new(response, announced, Duration::MAX);
+    let mut body = Body::new(response, Duration::MAX);
     let mut piece = BytesMut::new();
     while piece.len() < MAGIC_BYTES
         && let Some(more) = body.next().await

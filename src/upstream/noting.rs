@@ -229,7 +229,7 @@ mod tests {
                 KEEP_ALIVE,
             );
             let response = client.get(format!("{scheme}://localhost:{}/", address.port())).send().await.unwrap();
-            Body::new(response, None, Duration::from_secs(5)).collect(1000).await
+            Body::new(response, Duration::from_secs(5)).collect(1000).await
         });
         server.join().unwrap();
         body.map(|body| String::from_utf8(body.to_vec()).unwrap())

@@ -53,9 +53,10 @@ pub fn details(old: &Channel, new: &Channel) -> Vec<String> {
     details.value("breaker", breaker, &new.breaker, |breaker| {
         or(breaker, "off", |Breaker { failures, open }| format!("{failures} failures, {}", span(open)))
     });
-    let Outbound { proxy, authorities } = &**outbound;
+    let Outbound { proxy, authorities, http2 } = &**outbound;
     details.value("proxy", proxy, &new.outbound.proxy, |proxy| or(proxy, "none", shown_proxy));
     details.value("ca_file", authorities, &new.outbound.authorities, |all| format!("{} certificates", all.len()));
+    details.value("http2", http2, &new.outbound.http2, yes_or_no);
     details.value("headers", headers, &new.headers, |headers| {
         listed(headers.iter().map(|(name, _)| name.to_string()).collect())
     });

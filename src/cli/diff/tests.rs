@@ -22,7 +22,7 @@ providers:
     api: [sk-CANARY-two-0123456789, sk-CANARY-six-0123456789]
     model: [b, up: c]
     preferences: {api_key_rate_limit: 5/min, cooldown_period: 7, model_timeout: {b: 3, default: 9},
-      proxy: 'socks5://CANARY:CANARY@proxy.example', headers: {x-team: CANARY},
+      proxy: 'socks5://CANARY:CANARY@proxy.example', headers: {x-team: CANARY}, http2: true,
       post_body_parameter_overrides: {user: CANARY, __remove__: seed, c: {top_p: 1}}}
   - {provider: stays, base_url: 'http://h/v1', api: sk-CANARY-stays-0123456789, model: [m]}
   - {provider: comes, base_url: 'http://h/v1', api: sk-CANARY-comes-0123456789, model: [m]}
@@ -46,6 +46,7 @@ channel changes:
   api_key_rate_limit: none -> 5/min
   cooldown_period: 0 s -> 7 s
   proxy: none -> SOCKS5 proxy proxy.example:1080
+  http2: no -> yes
   headers: none -> x-team
   post_body_parameter_overrides: none -> user, without seed, c: {top_p}
 channel goes: removed

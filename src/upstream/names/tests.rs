@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::Authorities;
-use crate::upstream::client::{KEEP_ALIVE, build, tls_config};
+use crate::upstream::client::{HTTP1, KEEP_ALIVE, build, tls_config};
 use crate::upstream::install_crypto;
 
 /// A system that keeps whoever asks for a name with "slow" in it until the gate is open.
@@ -189,7 +189,7 @@ fn two_hundred_requests_to_a_slow_host_hold_up_no_request_to_another() {
     actix_rt::System::new().block_on(async {
         let port = serve().await;
         let connector = Connector::new(Resolver::custom(names)).service();
-        let client = build(connector, tls_config(&Authorities::new()), LIMIT, KEEP_ALIVE);
+        let client = build(connector, tls_config(&Authorities::new(), HTTP1), LIMIT, KEEP_ALIVE);
         let slow = join_all((0..200).map(|_| client.get(format!("http://slow.test:{port}/")).send()));
         let good = async {
             for _ in 0..20 {

@@ -3,5 +3,6 @@
 
 mod authorities;
 mod headers;
+mod http2;
 mod overrides;
 mod proxies;

@@ -36,6 +36,20 @@ impl Authority {
         std::fs::write(file.path(), all).expect("a file that can be written");
         file
     }
+
+    /// What makes TLS of a connection to a server that is `name`, and speaks these protocols.
+    pub fn acceptor(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions of TLS").with_no_client_auth();
+        let mut config = config.with_single_cert(vec![certificate.der().clone()], key).expect("a key that fits");
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
 }
 
 /// Accepts TLS for a name and passes everything on.
@@ -48,15 +62,7 @@ pub struct TlsFront {
 impl TlsFront {
     /// In front of a server, which is `name` according to this authority.
     pub async fn of(server: SocketAddr, name: &'static str, authority: &Authority) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &authority.issuer).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.expect("versions of TLS").with_no_client_auth();
-        let config = config.with_single_cert(vec![certificate.der().clone()], key).expect("a key that fits");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = authority.acceptor(name, &[]);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("the address of a bound socket");
         let listening = tokio::spawn(async move {

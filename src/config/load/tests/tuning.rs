@@ -32,6 +32,20 @@ fn a_provider_without_preferences_is_used_as_usual() {
 }
 
 #[test]
+fn http2_is_spoken_where_it_is_wished_and_can_be() {
+    let of = |base_url: &str, http2: &str| {
+        let provider = format!("provider: p\nbase_url: {base_url}\nmodel: [m]\npreferences: {{{http2}}}");
+        let loaded = with_provider(&provider);
+        (loaded.config().channels[1].outbound.http2, loaded.lines())
+    };
+    assert_eq!(of("https://h/v1", ""), (false, vec![]));
+    assert_eq!(of("https://h/v1", "http2: false"), (false, vec![]));
+    assert_eq!(of("https://h/v1", "http2: true"), (true, vec![]));
+    let (_, said) = of("http://h/v1", "http2: true");
+    assert!(said[0].contains("preferences.http2: HTTP/2 is spoken to https:// addresses only"), "{said:?}");
+}
+
+#[test]
 fn keys_have_a_schedule_a_limit_and_rests() {
     let loaded = tuned(
         "{api_key_schedule_algorithm: Fixed_Priority, api_key_rate_limit: {gpt-4o: '15/min,1500/day', default: 5}, \

@@ -1,0 +1,111 @@
+//! Requests over HTTP/2, to providers for which it is wished.
+//!
+//! awc speaks it, too, but ends all the answers on a connection when that grows old or when the server
+//! announces that it will close it, opens fifty connections for fifty requests that come at once, lets
+//! requests wait when a server takes no more of them on one, and closes connections with a request of
+//! its own. So here is the crate that awc itself builds on, and one connection for many requests:
+//! [`Host`] finds each a place, and nothing that becomes of one touches the others.
+//!
+//! Source: RFC 9113, "HTTP/2".
+
+mod connection;
+mod exchange;
+mod host;
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use awc::http::header::{self, HeaderMap, HeaderValue};
+use awc::http::{Method, Version};
+use bytes::Bytes;
+use h2::Reason;
+use http::Request;
+
+use crate::canon::{Failure, FailureKind};
+
+use super::attempt::{STALE_CONNECTION, not_connected};
+use super::client::USER_AGENT;
+use super::response::Response;
+use super::target::Target;
+
+pub(super) use connection::ALPN;
+pub(super) use exchange::Incoming;
+pub(super) use host::Host;
+
+/// A request is sent so often at most to a server that does not look at it.
+const MAX_TRIES: usize = 3;
+
+/// What a target is asked.
+pub(super) struct Question<'a> {
+    pub method: Method,
+    /// In place of those of the target that have their names.
+    pub headers: HeaderMap,
+    /// One segment behind the other.
+    pub body: &'a [Bytes],
+}
+
+/// Asks a target at its host and waits for the head of the answer; `None` if the host speaks HTTP/1.1 only.
+///
+/// # Errors
+///
+/// There is no answer.
+pub(super) async fn ask(
+    host: &Rc<Host>,
+    target: &Target,
+    question: &Question<'_>,
+) -> Result<Option<Response>, Failure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let place = host.place(&target.uri).await.map_err(|error| not_connected(&error, &target.outbound))?;
+        let Some(place) = place else { return Ok(None) };
+        let (connection, followed_a_rest) = (place.connection.clone(), place.followed_a_rest);
+        let started = Instant::now();
+        let error = match exchange::exchange(place, head(target, question), question.body.to_vec()).await {
+            Ok(incoming) => return Ok(Some(Response::Http2(Box::new(incoming)))),
+            Err(error) => error,
+        };
+        if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) {
+            host.speaks_http1_only();
+            return Ok(None);
+        }
+        let had_ended = followed_a_rest && error.is_io() && started.elapsed() < STALE_CONNECTION;
+        if tries == MAX_TRIES || !(had_ended || is_unseen(&error)) {
+            return Err(not_answered(&error));
+        }
+        connection.retire();
+    }
+}
+
+fn head(target: &Target, question: &Question<'_>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.version_mut() = Version::HTTP_2;
+    *head.method_mut() = question.method.clone();
+    *head.uri_mut() = target.uri.clone();
+    let headers = head.headers_mut();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    for (name, value) in target.headers.iter().map(|(name, value)| (name, value)).chain(&question.headers) {
+        headers.insert(name.clone(), value.clone());
+    }
+    let length: usize = question.body.iter().map(Bytes::len).sum();
+    if length > 0 {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    head
+}
+
+/// Whether the server says that it has not looked at the request (section 8.7).
+fn is_unseen(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+fn not_answered(error: &h2::Error) -> Failure {
+    let (kind, message) = match error.reason() {
+        None => (FailureKind::ConnectionLost, "the upstream closed the connection without an answer".to_owned()),
+        Some(reason) if error.is_remote() => {
+            (FailureKind::ConnectionLost, format!("the upstream gave the request up: {}", reason.description()))
+        }
+        Some(_) => (FailureKind::UnreadableAnswer, "the upstream's answer is not HTTP/2".to_owned()),
+    };
+    Failure::new(kind, message)
+}

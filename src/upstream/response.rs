@@ -1,0 +1,81 @@
+//! An upstream's answer in either version of HTTP: its head, and its body yet to be read.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use awc::ClientResponse;
+use awc::http::header::{self, HeaderMap};
+use awc::http::{StatusCode, Version};
+use bytes::Bytes;
+use futures::Stream;
+
+use super::http2::Incoming;
+use super::noting::takes_a_connection_along;
+
+/// An answer whose head has come.
+pub(super) enum Response {
+    /// By HTTP/1.1 or HTTP/1.0.
+    Http1(ClientResponse),
+    /// By HTTP/2.
+    Http2(Box<Incoming>),
+}
+
+/// A body ended before it was whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Cut;
+
+impl From<ClientResponse> for Response {
+    fn from(response: ClientResponse) -> Self {
+        Self::Http1(response)
+    }
+}
+
+impl Response {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Http1(response) => response.status(),
+            Self::Http2(incoming) => incoming.status,
+        }
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Http1(response) => response.headers(),
+            Self::Http2(incoming) => &incoming.headers,
+        }
+    }
+
+    /// How long the body says it is, in bytes.
+    pub fn content_length(&self) -> Option<u64> {
+        self.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// Whether the body can be read: awc reads none that only the end of the connection delimits.
+    pub fn has_readable_end(&self) -> bool {
+        let Self::Http1(response) = self else { return true };
+        let headers = response.headers();
+        headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING)
+            || response.version() == Version::HTTP_10
+    }
+
+    /// The next piece. An end may still turn out to be none, see [`ends_whole`](Self::ends_whole).
+    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let piece = match self {
+            Self::Http1(response) => ready!(Pin::new(response).poll_next(context)).map(|piece| piece.map_err(|_| Cut)),
+            Self::Http2(incoming) => ready!(incoming.poll_piece(context)).map(|piece| piece.map_err(|_| Cut)),
+        };
+        Poll::Ready(piece)
+    }
+
+    /// Whether a body after which there was nothing more was whole.
+    pub fn ends_whole(self) -> bool {
+        match self {
+            // Its end is that of the connection.
+            Self::Http1(response) if response.version() == Version::HTTP_10 => true,
+            Self::Http1(response) => !takes_a_connection_along(response),
+            // What breaks off there is an error.
+            Self::Http2(_) => true,
+        }
+    }
+}
