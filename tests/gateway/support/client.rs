@@ -268,6 +268,13 @@ impl OpenStream {
         }
     }
 
+    /// Reads on until so much of the body is there, of which no event has been taken.
+    pub async fn read_at_least(&mut self, bytes: usize) {
+        while self.body.len() < bytes {
+            assert!(self.read_on().await, "the body is over");
+        }
+    }
+
     /// The rest of the body: what no event has been taken from yet.
     pub async fn rest(mut self) -> Answer {
         while self.read_on().await {}

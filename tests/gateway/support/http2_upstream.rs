@@ -192,13 +192,7 @@ impl Exchange {
 
     /// Reads the body to its end.
     pub async fn body(&mut self) -> Bytes {
-        let mut whole = Vec::new();
-        while let Some(piece) = within_patience("the rest of a request", self.body.data()).await {
-            let piece = piece.expect("a whole request");
-            self.body.flow_control().release_capacity(piece.len()).expect("an open stream");
-            whole.extend_from_slice(&piece);
-        }
-        whole.into()
+        read(&mut self.body).await
     }
 
     /// Begins an answer.
@@ -208,7 +202,7 @@ impl Exchange {
             head = head.header(*name, *value);
         }
         let stream = self.response.send_response(head.body(()).expect("a head"), false).expect("an open stream");
-        Answering { stream, _request: self.body }
+        Answering { stream, request: self.body }
     }
 
     /// Begins an answer that is an event stream.
@@ -241,8 +235,17 @@ impl Exchange {
 /// An answer that has begun.
 pub struct Answering {
     stream: SendStream<Bytes>,
-    /// Dropped before the end, it would be read no more.
-    _request: RecvStream,
+    request: RecvStream,
+}
+
+async fn read(body: &mut RecvStream) -> Bytes {
+    let mut whole = Vec::new();
+    while let Some(piece) = within_patience("the rest of a request", body.data()).await {
+        let piece = piece.expect("a whole request");
+        body.flow_control().release_capacity(piece.len()).expect("an open stream");
+        whole.extend_from_slice(&piece);
+    }
+    whole.into()
 }
 
 impl Answering {
@@ -295,6 +298,11 @@ impl Answering {
                 left = event.clone();
             }
         }
+    }
+
+    /// Reads the body of the request to its end.
+    pub async fn rest_of_request(&mut self) -> Bytes {
+        read(&mut self.request).await
     }
 
     /// Sends a piece in which there is nothing.
