@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::error::ParseError;
 use awc::error::{ConnectError, FreezeRequestError, SendRequestError};
-use awc::http::Method;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use awc::{ClientResponse, FrozenClientRequest};
 use bytes::Bytes;
@@ -121,7 +120,7 @@ async fn post_over_http2(
     if !headers.contains_key(header::CONTENT_TYPE) {
         headers.insert(header::CONTENT_TYPE, JSON);
     }
-    let question = http2::Question { method: Method::POST, headers, body: &outgoing.body };
+    let question = http2::Question { method: http2::Method::POST, headers, body: &outgoing.body };
     http2::ask(host, target, &question).await
 }
 

@@ -78,11 +78,6 @@ impl Body {
                 self.missing = self.missing.map(|missing| missing.saturating_sub(length));
                 Some(Ok(piece))
             }
-            // A server that wants no more of a long request may say so after the whole of its answer.
-            Some(Err(Cut)) if self.missing == Some(0) => {
-                self.response = None;
-                None
-            }
             Some(Err(Cut)) => Some(Err(cut())),
             None => {
                 let ends_whole = self.response.take().is_none_or(Response::ends_whole);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use awc::http::StatusCode;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use awc::http::{Method, StatusCode};
 use bytes::Bytes;
 use tokio::time::timeout;
 use url::Url;
@@ -84,7 +84,7 @@ pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<Str
 
 async fn get_from(target: &Target, limits: &TimeLimits) -> Result<Response, Failure> {
     if let Some(host) = http2_host(target, limits.connect) {
-        let question = http2::Question { method: Method::GET, headers: HeaderMap::new(), body: &[] };
+        let question = http2::Question { method: http2::Method::GET, headers: HeaderMap::new(), body: &[] };
         if let Some(response) = http2::ask(&host, target, &question).await? {
             return found(response);
         }

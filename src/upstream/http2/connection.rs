@@ -1,7 +1,6 @@
 //! A connection that requests share, and their places on it.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,6 +25,9 @@ pub(super) const MAX_PLACES: usize = 100;
 const ANSWER_WINDOW_BYTES: u32 = 256 * 1024;
 /// All answers together find room: one that waits for its client must not hold up the others.
 const CONNECTION_WINDOW_BYTES: u32 = 100 * ANSWER_WINDOW_BYTES;
+/// What is counted on top for small pieces that wait, in bytes: enough for a connection full of answers
+/// that wait in pieces of 64 bytes. With more, the connection ends.
+const SMALL_PIECES_BYTES: usize = 300 * 256 * 1024;
 /// The head of an answer may be this long, in bytes.
 const MAX_HEAD_BYTES: u32 = 128 * 1024;
 /// What still comes of so many answers that were given up is overlooked. With more of them, a server that
@@ -36,72 +38,69 @@ const MAX_GIVEN_UP: usize = 4096;
 #[derive(Clone)]
 pub(super) struct Connection {
     sender: SendRequest<Bytes>,
-    occupancy: Rc<Occupancy>,
+    state: Rc<State>,
 }
 
-struct Occupancy {
+struct State {
     taken: Cell<usize>,
-    /// So many requests at a time the server takes.
-    places: Cell<usize>,
     unused_since: Cell<Instant>,
+    /// Nothing has come back since it was last taken into use again.
+    is_unheard: Cell<bool>,
     is_retired: Cell<bool>,
 }
 
 /// A place on a connection, for one request and its answer.
 pub(super) struct Place {
     pub connection: Connection,
-    /// Whether the connection was there before, and nobody was on it: then it may have ended meanwhile.
-    pub followed_a_rest: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Occupancy { taken, unused_since, .. } = &*self.connection.occupancy;
+        let State { taken, unused_since, .. } = &*self.connection.state;
         taken.set(taken.get().saturating_sub(1));
         unused_since.set(Instant::now());
     }
 }
 
 impl Connection {
-    /// Opens one to the host of `uri`; `None` where the server speaks HTTP/1.1 only.
+    /// Opens one to the host of `uri`, which probably takes so many requests at a time; `None` where the
+    /// server speaks HTTP/1.1 only.
     ///
     /// # Errors
     ///
     /// There is no connection, or no TLS.
-    pub async fn open(connector: &Connector, tls: Arc<ClientConfig>, uri: Uri) -> Result<Option<Self>, ConnectError> {
+    pub async fn open(
+        connector: &Connector,
+        tls: Arc<ClientConfig>,
+        uri: Uri,
+        places: usize,
+    ) -> Result<Option<Self>, ConnectError> {
         let connection = connector.call(ConnectInfo::new(uri)).await?;
         let secure = TlsConnector::service(tls).call(connection).await.map_err(ConnectError::Io)?;
         let (stream, _) = secure.into_parts();
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Ok(None);
         }
-        let (sender, mut connection) = Builder::new()
+        let (sender, connection) = Builder::new()
             .enable_push(false)
-            .initial_max_send_streams(MAX_PLACES)
+            .initial_max_send_streams(places)
             .initial_window_size(ANSWER_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .data_frame_budget(SMALL_PIECES_BYTES)
             .max_header_list_size(MAX_HEAD_BYTES)
             .max_concurrent_reset_streams(MAX_GIVEN_UP)
             .handshake(stream)
             .await
-            .map_err(ConnectError::H2)?;
-        let occupancy = Rc::new(Occupancy {
+            .map_err(|error| error.into_io().map_or(ConnectError::Disconnected, ConnectError::Io))?;
+        // How it ends, everybody on it learns.
+        actix_rt::spawn(connection.map(drop));
+        let state = State {
             taken: Cell::new(0),
-            places: Cell::new(MAX_PLACES),
             unused_since: Cell::new(Instant::now()),
+            is_unheard: Cell::new(false),
             is_retired: Cell::new(false),
-        });
-        let told = Rc::clone(&occupancy);
-        actix_rt::spawn(async move {
-            // How it ends, everybody on it learns.
-            let _ = poll_fn(|context| {
-                let end = connection.poll_unpin(context);
-                told.places.set(connection.max_concurrent_send_streams().clamp(1, MAX_PLACES));
-                end
-            })
-            .await;
-        });
-        Ok(Some(Self { sender, occupancy }))
+        };
+        Ok(Some(Self { sender, state: Rc::new(state) }))
     }
 
     /// What sends a request.
@@ -109,30 +108,62 @@ impl Connection {
         self.sender.clone()
     }
 
-    /// Whether a request may still be sent: the server has neither gone nor announced that it will.
-    pub fn is_alive(&self) -> bool {
-        !self.occupancy.is_retired.get() && self.sender().ready().now_or_never().is_some_and(|ready| ready.is_ok())
+    /// Why nothing can be sent any more, if that is so.
+    fn end(&self) -> Option<h2::Error> {
+        self.sender().ready().now_or_never()?.err()
+    }
+
+    /// Whether requests may be sent: the server has neither gone nor announced that it will.
+    pub fn is_open(&self) -> bool {
+        !self.state.is_retired.get() && self.end().is_none()
     }
 
     /// Whether nobody has used it for so long that it has probably been forgotten on the way.
     pub fn is_stale(&self, now: Instant) -> bool {
-        let Occupancy { taken, unused_since, .. } = &*self.occupancy;
+        let State { taken, unused_since, .. } = &*self.state;
         taken.get() == 0 && now.duration_since(unused_since.get()) > KEEP_ALIVE
     }
 
-    /// Keeps further requests from it; those on it go on.
-    pub fn retire(&self) {
-        self.occupancy.is_retired.set(true);
+    /// Whether it has ended without a word since it was last taken into use again: then it probably had
+    /// ended before. A server that announces the end says what it has looked at.
+    pub fn ended_unheard(&self) -> bool {
+        self.state.is_unheard.get() && self.end().is_none_or(|end| !end.is_go_away())
+    }
+
+    /// Something came back.
+    pub fn heard(&self) {
+        self.state.is_unheard.set(false);
+    }
+
+    /// The server has refused a request. If that was not one more than it takes, which it may have told
+    /// only after the request was sent, it shall get no others here; those under way go on.
+    pub fn refused(&self) {
+        if self.state.taken.get() < self.places() {
+            self.state.is_retired.set(true);
+        }
+    }
+
+    /// So many requests at a time the server takes, as far as it has said.
+    pub fn places(&self) -> usize {
+        self.sender.current_max_send_streams().clamp(1, MAX_PLACES)
     }
 
     /// A place, if there is one left.
-    pub fn place(&self, is_new: bool) -> Option<Place> {
-        let Occupancy { taken, places, .. } = &*self.occupancy;
-        if taken.get() >= places.get() {
-            return None;
+    pub fn place(&self) -> Option<Place> {
+        let taken = &self.state.taken;
+        (taken.get() < self.places()).then(|| {
+            taken.set(taken.get() + 1);
+            Place { connection: self.clone() }
+        })
+    }
+
+    /// The same on a connection that was there before.
+    pub fn place_again(&self) -> Option<Place> {
+        let was_unused = self.state.taken.get() == 0;
+        let place = self.place()?;
+        if was_unused {
+            self.state.is_unheard.set(true);
         }
-        let followed_a_rest = !is_new && taken.get() == 0;
-        taken.set(taken.get() + 1);
-        Some(Place { connection: self.clone(), followed_a_rest })
+        Some(place)
     }
 }

@@ -13,6 +13,7 @@ use h2::{RecvStream, SendStream};
 use http::Request;
 
 use super::connection::Place;
+use super::heads;
 
 /// So much of a body is offered to the connection at once, in bytes; others send in between.
 const SLICE_BYTES: usize = 64 * 1024;
@@ -44,7 +45,9 @@ pub(super) async fn exchange(place: Place, head: Request<()>, body: Vec<Bytes>) 
         answer.poll_unpin(context)
     });
     let (head, body) = answer.await?.into_parts();
-    Ok(Incoming { status: head.status, headers: head.headers.into(), body, upload, _place: place })
+    place.connection.heard();
+    let (status, headers) = heads::answer(&head);
+    Ok(Incoming { status, headers, body, upload, _place: place })
 }
 
 fn poll_upload(upload: &mut Option<LocalBoxFuture<'static, ()>>, context: &mut Context<'_>) {

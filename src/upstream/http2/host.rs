@@ -22,6 +22,8 @@ pub(in crate::upstream) struct Host {
     tls: Arc<ClientConfig>,
     connect_limit: Duration,
     speaks_http2: Cell<bool>,
+    /// So many requests at a time it takes on a connection, as far as it has said.
+    places: Cell<usize>,
     connections: RefCell<Vec<Connection>>,
     /// Each goes on as long as somebody waits for it.
     openings: RefCell<Vec<WeakShared<Opening>>>,
@@ -36,6 +38,7 @@ impl Host {
             tls,
             connect_limit,
             speaks_http2: Cell::new(true),
+            places: Cell::new(MAX_PLACES),
             connections: RefCell::default(),
             openings: RefCell::default(),
         }
@@ -57,10 +60,10 @@ impl Host {
                 return Ok(Some(place));
             }
             match self.opening(uri).await? {
-                Some(connection) if !connection.is_alive() => return Err(Rc::new(ConnectError::Disconnected)),
+                Some(connection) if !connection.is_open() => return Err(Rc::new(ConnectError::Disconnected)),
                 // Others may have been faster, and have left no place on it.
                 Some(connection) => {
-                    if let Some(place) = connection.place(true) {
+                    if let Some(place) = connection.place() {
                         return Ok(Some(place));
                     }
                 }
@@ -72,8 +75,11 @@ impl Host {
 
     fn free_place(&self, now: Instant) -> Option<Place> {
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|connection| connection.is_alive() && !connection.is_stale(now));
-        connections.iter().find_map(|connection| connection.place(false))
+        connections.retain(|connection| connection.is_open() && !connection.is_stale(now));
+        if let Some(latest) = connections.last() {
+            self.places.set(latest.places());
+        }
+        connections.iter().find_map(Connection::place_again)
     }
 
     /// A connection that is about to be opened, and for which not too many wait.
@@ -81,7 +87,8 @@ impl Host {
         let mut openings = self.openings.borrow_mut();
         openings.retain(|opening| opening.upgrade().is_some_and(|opening| opening.peek().is_none()));
         let joined = openings.iter().filter_map(WeakShared::upgrade);
-        let mut joined = joined.filter(|opening| opening.strong_count().is_some_and(|count| count <= MAX_PLACES));
+        let mut joined =
+            joined.filter(|opening| opening.strong_count().is_some_and(|count| count <= self.places.get()));
         if let Some(opening) = joined.next() {
             return opening;
         }
@@ -91,7 +98,7 @@ impl Host {
     }
 
     async fn open(self: Rc<Self>, uri: Uri) -> Result<Option<Connection>, Rc<ConnectError>> {
-        let opening = Connection::open(&self.connector, Arc::clone(&self.tls), uri);
+        let opening = Connection::open(&self.connector, Arc::clone(&self.tls), uri, self.places.get());
         let opened = timeout(self.connect_limit, opening).await.unwrap_or(Err(ConnectError::Timeout))?;
         self.connections.borrow_mut().extend(opened.clone());
         Ok(opened)

@@ -3,23 +3,22 @@
 //! awc speaks it, too, but ends all the answers on a connection when that grows old or when the server
 //! announces that it will close it, opens fifty connections for fifty requests that come at once, lets
 //! requests wait when a server takes no more of them on one, and closes connections with a request of
-//! its own. So here is the crate that awc itself builds on, and one connection for many requests:
-//! [`Host`] finds each a place, and nothing that becomes of one touches the others.
+//! its own. So here is the crate that awc builds on, in a version of today, and one connection for many
+//! requests: [`Host`] finds each a place, and nothing that becomes of one touches the others.
 //!
 //! Source: RFC 9113, "HTTP/2".
 
 mod connection;
 mod exchange;
+mod heads;
 mod host;
 
 use std::rc::Rc;
 use std::time::Instant;
 
 use awc::http::header::{self, HeaderMap, HeaderValue};
-use awc::http::{Method, Version};
 use bytes::Bytes;
 use h2::Reason;
-use http::Request;
 
 use crate::canon::{Failure, FailureKind};
 
@@ -31,6 +30,7 @@ use super::target::Target;
 pub(super) use connection::ALPN;
 pub(super) use exchange::Incoming;
 pub(super) use host::Host;
+pub(super) use http::Method;
 
 /// A request is sent so often at most to a server that does not look at it.
 const MAX_TRIES: usize = 3;
@@ -54,14 +54,20 @@ pub(super) async fn ask(
     target: &Target,
     question: &Question<'_>,
 ) -> Result<Option<Response>, Failure> {
+    let user_agent = HeaderValue::from_static(USER_AGENT);
+    let of_target = target.headers.iter().map(|(name, value)| (name, value));
+    let headers = [(&header::USER_AGENT, &user_agent)].into_iter().chain(of_target).chain(&question.headers);
+    let length = question.body.iter().map(Bytes::len).sum();
+    let head = heads::request(&question.method, &target.uri, headers, length);
+    let head = head.map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
     let mut tries = 0;
     loop {
         tries += 1;
         let place = host.place(&target.uri).await.map_err(|error| not_connected(&error, &target.outbound))?;
         let Some(place) = place else { return Ok(None) };
-        let (connection, followed_a_rest) = (place.connection.clone(), place.followed_a_rest);
+        let connection = place.connection.clone();
         let started = Instant::now();
-        let error = match exchange::exchange(place, head(target, question), question.body.to_vec()).await {
+        let error = match exchange::exchange(place, head.clone(), question.body.to_vec()).await {
             Ok(incoming) => return Ok(Some(Response::Http2(Box::new(incoming)))),
             Err(error) => error,
         };
@@ -69,29 +75,12 @@ pub(super) async fn ask(
             host.speaks_http1_only();
             return Ok(None);
         }
-        let had_ended = followed_a_rest && error.is_io() && started.elapsed() < STALE_CONNECTION;
+        let had_ended = error.is_io() && connection.ended_unheard() && started.elapsed() < STALE_CONNECTION;
         if tries == MAX_TRIES || !(had_ended || is_unseen(&error)) {
             return Err(not_answered(&error));
         }
-        connection.retire();
+        connection.refused();
     }
-}
-
-fn head(target: &Target, question: &Question<'_>) -> Request<()> {
-    let mut head = Request::new(());
-    *head.version_mut() = Version::HTTP_2;
-    *head.method_mut() = question.method.clone();
-    *head.uri_mut() = target.uri.clone();
-    let headers = head.headers_mut();
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    for (name, value) in target.headers.iter().map(|(name, value)| (name, value)).chain(&question.headers) {
-        headers.insert(name.clone(), value.clone());
-    }
-    let length: usize = question.body.iter().map(Bytes::len).sum();
-    if length > 0 {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    head
 }
 
 /// Whether the server says that it has not looked at the request (section 8.7).

@@ -42,6 +42,8 @@ pub struct Http2Upstream {
 enum Goodbye {
     /// It is announced; what was asked before is still answered.
     Announced,
+    /// At once, but with the word which requests have been looked at: all.
+    Hasty,
     /// At once.
     Sudden,
 }
@@ -51,6 +53,8 @@ enum Goodbye {
 pub struct Abilities {
     /// So many requests on a connection at a time.
     pub places: Option<u32>,
+    /// That is, and all else about its connections, it says late.
+    pub is_late: bool,
     /// Who answers those that come over HTTP/1.1; without one, it does not speak it.
     pub http1: Option<SocketAddr>,
 }
@@ -113,15 +117,24 @@ impl Http2Upstream {
 
     /// Announces that this connection, counted from 0, will be closed.
     pub fn announce_end(&mut self, connection: usize) {
-        self.accepted_connections();
-        self.connections[connection].send(Goodbye::Announced).expect("an open connection");
+        self.end(connection, Goodbye::Announced);
     }
 
     /// Closes this connection, counted from 0, at once, and waits until it is.
     pub async fn cut(&mut self, connection: usize) {
+        self.end(connection, Goodbye::Sudden);
+        self.closed(connection).await;
+    }
+
+    /// The same, but says before that it has looked at all requests.
+    pub async fn end_with_a_word(&mut self, connection: usize) {
+        self.end(connection, Goodbye::Hasty);
+        self.closed(connection).await;
+    }
+
+    fn end(&mut self, connection: usize, goodbye: Goodbye) {
         self.accepted_connections();
-        self.connections[connection].send(Goodbye::Sudden).expect("an open connection");
-        within_patience("the end of a connection", self.connections[connection].closed()).await;
+        self.connections[connection].send(goodbye).expect("an open connection");
     }
 
     /// Waits until this connection is closed.
@@ -151,6 +164,10 @@ async fn serve(
         let _ = copy_bidirectional(&mut client, &mut server).await;
         return;
     }
+    if abilities.is_late {
+        // Long enough for what a client sends without waiting.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let mut builder = server::Builder::new();
     if let Some(places) = abilities.places {
         builder.max_concurrent_streams(places);
@@ -166,6 +183,7 @@ async fn serve(
             }
             Some(goodbye) = goodbye.recv() => match goodbye {
                 Goodbye::Announced => connection.graceful_shutdown(),
+                Goodbye::Hasty => connection.abrupt_shutdown(Reason::NO_ERROR),
                 Goodbye::Sudden => return,
             }
         }

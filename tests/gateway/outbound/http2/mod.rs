@@ -142,7 +142,7 @@ async fn an_answer_may_begin_before_the_whole_request_is_read() {
 #[actix_web::test]
 async fn http1_is_spoken_where_nothing_else_is_wished() {
     let behind = FakeUpstream::start().await;
-    let mut upstream = Http2Upstream::with(Abilities { places: None, http1: Some(behind.address()) }).await;
+    let mut upstream = Http2Upstream::with(Abilities { http1: Some(behind.address()), ..Abilities::default() }).await;
     let gateway = before([upstream.channel_with("up", json!({}))]).await;
     assert_eq!(gateway.ask(&hello()).await.status, 200);
     assert_eq!((behind.received().len(), upstream.accepted_connections()), (1, 1));
@@ -170,7 +170,7 @@ async fn http1_is_spoken_to_servers_that_speak_nothing_else() {
 #[actix_web::test]
 async fn http1_is_spoken_from_when_the_server_requires_it() {
     let behind = FakeUpstream::start().await;
-    let mut upstream = Http2Upstream::with(Abilities { places: None, http1: Some(behind.address()) }).await;
+    let mut upstream = Http2Upstream::with(Abilities { http1: Some(behind.address()), ..Abilities::default() }).await;
     let gateway = before([upstream.channel("up")]).await;
     let request = hello();
     let played = async { upstream.asked().await.reset(Reason::HTTP_1_1_REQUIRED) };

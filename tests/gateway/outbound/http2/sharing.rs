@@ -62,7 +62,7 @@ async fn crowds_share_one_connection_from_the_start() {
 
 #[actix_web::test]
 async fn nobody_waits_for_a_place_on_a_connection_that_is_full() {
-    let mut upstream = Http2Upstream::with(Abilities { places: Some(2), http1: None }).await;
+    let mut upstream = Http2Upstream::with(Abilities { places: Some(2), ..Abilities::default() }).await;
     let gateway = before([upstream.channel("up")]).await;
     let request = hello();
     let played = async {
@@ -79,6 +79,59 @@ async fn nobody_waits_for_a_place_on_a_connection_that_is_full() {
     let (answers, ()) = tokio::join!(join_all((0..7).map(|_| gateway.ask(&request))), played);
     assert!(answers.iter().all(|answer| answer.status == 200));
     assert_eq!(upstream.accepted_connections(), 4);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn a_crowd_that_did_not_know_how_many_a_server_takes_is_answered_all_the_same() {
+    let mut upstream = Http2Upstream::with(Abilities { places: Some(3), is_late: true, http1: None }).await;
+    let gateway = before([upstream.channel("up")]).await;
+    let request = hello();
+    let played = async {
+        for _ in 0..40 {
+            upstream.asked().await.answer_chat("Hello").await;
+        }
+    };
+    let (answers, ()) = tokio::join!(join_all((0..40).map(|_| gateway.ask(&request))), played);
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    gateway.all_settled().await;
+    assert_eq!(gateway.health(0).failed(), 0);
+    gateway.stop().await;
+}
+
+#[actix_web::test]
+async fn clients_that_leave_while_they_are_sent_on_harm_nobody() {
+    let mut upstream = Http2Upstream::start().await;
+    let gateway = before([upstream.channel("up")]).await;
+    let streamed = hello_streamed();
+    let (mut staying, mut answer) = tokio::join!(gateway.open(&streamed), async {
+        let mut answer = upstream.asked().await.begin_stream();
+        answer.send_chunk("one").await;
+        answer
+    });
+    assert_eq!(next_text(&mut staying).await.as_deref(), Some("one"));
+    let text = "0123456789abcdef".repeat(200_000);
+    let long = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": text}]});
+    for _ in 0..10 {
+        let mut leaving = gateway.client().connect().await;
+        leaving.send(&Request::post(CHAT).key(KEY).json(&long)).await;
+        // It is not read, so most of it is still here.
+        let asked = upstream.asked().await;
+        leaving.hang_up();
+        let reason = timeout(Duration::from_secs(1), asked.begin_stream().given_up()).await.expect("within a second");
+        assert_eq!(reason, Reason::CANCEL);
+    }
+    let played = async {
+        let mut asked = upstream.asked().await;
+        assert!(asked.body().await.len() > text.len());
+        asked.answer_chat("Hello").await;
+    };
+    assert_eq!(tokio::join!(gateway.ask(&long), played).0.status, 200);
+    answer.send_chunk("two").await;
+    answer.done().await;
+    assert_eq!(next_text(&mut staying).await.as_deref(), Some("two"));
+    assert!(staying.rest().await.text().contains("[DONE]"));
+    assert_eq!(upstream.accepted_connections(), 1);
     gateway.stop().await;
 }
 
