@@ -44,7 +44,9 @@ pub(super) struct Connection {
 struct State {
     taken: Cell<usize>,
     unused_since: Cell<Instant>,
-    /// Nothing has come back since it was last taken into use again.
+    /// There was a time when nobody used it any more.
+    has_rested: Cell<bool>,
+    /// Nothing has come back since the last such time.
     is_unheard: Cell<bool>,
     is_retired: Cell<bool>,
 }
@@ -56,9 +58,12 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let State { taken, unused_since, .. } = &*self.connection.state;
+        let State { taken, unused_since, has_rested, .. } = &*self.connection.state;
         taken.set(taken.get().saturating_sub(1));
-        unused_since.set(Instant::now());
+        if taken.get() == 0 {
+            unused_since.set(Instant::now());
+            has_rested.set(true);
+        }
     }
 }
 
@@ -97,6 +102,7 @@ impl Connection {
         let state = State {
             taken: Cell::new(0),
             unused_since: Cell::new(Instant::now()),
+            has_rested: Cell::new(false),
             is_unheard: Cell::new(false),
             is_retired: Cell::new(false),
         };
@@ -124,8 +130,8 @@ impl Connection {
         taken.get() == 0 && now.duration_since(unused_since.get()) > KEEP_ALIVE
     }
 
-    /// Whether it has ended without a word since it was last taken into use again: then it probably had
-    /// ended before. A server that announces the end says what it has looked at.
+    /// Whether it has ended without a word since it was taken into use again after a rest: then it had
+    /// probably ended before. A server that announces the end says what it has looked at.
     pub fn ended_unheard(&self) -> bool {
         self.state.is_unheard.get() && self.end().is_none_or(|end| !end.is_go_away())
     }
@@ -150,20 +156,14 @@ impl Connection {
 
     /// A place, if there is one left.
     pub fn place(&self) -> Option<Place> {
-        let taken = &self.state.taken;
-        (taken.get() < self.places()).then(|| {
-            taken.set(taken.get() + 1);
-            Place { connection: self.clone() }
-        })
-    }
-
-    /// The same on a connection that was there before.
-    pub fn place_again(&self) -> Option<Place> {
-        let was_unused = self.state.taken.get() == 0;
-        let place = self.place()?;
-        if was_unused {
-            self.state.is_unheard.set(true);
+        let State { taken, has_rested, is_unheard, .. } = &*self.state;
+        if taken.get() >= self.places() {
+            return None;
         }
-        Some(place)
+        if taken.get() == 0 && has_rested.get() {
+            is_unheard.set(true);
+        }
+        taken.set(taken.get() + 1);
+        Some(Place { connection: self.clone() })
     }
 }

@@ -79,7 +79,7 @@ impl Host {
         if let Some(latest) = connections.last() {
             self.places.set(latest.places());
         }
-        connections.iter().find_map(Connection::place_again)
+        connections.iter().find_map(Connection::place)
     }
 
     /// A connection that is about to be opened, and for which not too many wait.
