@@ -31,7 +31,7 @@ use super::target::Target;
 /// A pooled connection that the upstream has closed, or that something on the way has forgotten, fails
 /// as soon as the first packet has come back: within this time, and with nothing of an answer. Then
 /// nobody has seen the request, and it is sent again.
-pub(super) const STALE_CONNECTION: Duration = Duration::from_millis(500);
+const STALE_CONNECTION: Duration = Duration::from_millis(500);
 const ANTHROPIC_BETA: &str = "anthropic-beta";
 /// As much of an error body is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_service::Service;
 use actix_tls::connect::ConnectInfo;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use h2::client::{Builder, SendRequest};
 use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::upstream::client::{Connector, KEEP_ALIVE};
 
@@ -30,9 +31,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 100 * ANSWER_WINDOW_BYTES;
 const SMALL_PIECES_BYTES: usize = 300 * 256 * 1024;
 /// The head of an answer may be this long, in bytes.
 const MAX_HEAD_BYTES: u32 = 128 * 1024;
-/// What still comes of so many answers that were given up is overlooked. With more of them, a server that
-/// did not hear of it yet would look like one that breaks the protocol.
-const MAX_GIVEN_UP: usize = 4096;
+/// A connection on which requests wait and nothing comes may lead nowhere: after so long, new ones go over
+/// another. For a model that thinks for longer, that costs no more than a connection.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// A connection that requests share. It is closed when no handle, and no request on it, is left.
 #[derive(Clone)]
@@ -43,11 +44,10 @@ pub(super) struct Connection {
 
 struct State {
     taken: Cell<usize>,
-    unused_since: Cell<Instant>,
-    /// There was a time when nobody used it any more.
-    has_rested: Cell<bool>,
-    /// Nothing has come back since the last such time.
-    is_unheard: Cell<bool>,
+    /// When the first place was taken, or the last one given back.
+    turned: Cell<Instant>,
+    /// When something last came of an answer.
+    heard: Cell<Instant>,
     is_retired: Cell<bool>,
 }
 
@@ -58,12 +58,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let State { taken, unused_since, has_rested, .. } = &*self.connection.state;
-        taken.set(taken.get().saturating_sub(1));
-        if taken.get() == 0 {
-            unused_since.set(Instant::now());
-            has_rested.set(true);
-        }
+        self.connection.give_back(Instant::now());
     }
 }
 
@@ -86,6 +81,16 @@ impl Connection {
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Ok(None);
         }
+        Self::over(stream, places)
+            .await
+            .map(Some)
+            .map_err(|error| error.into_io().map_or(ConnectError::Disconnected, ConnectError::Io))
+    }
+
+    async fn over<S>(stream: S, places: usize) -> Result<Self, h2::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let (sender, connection) = Builder::new()
             .enable_push(false)
             .initial_max_send_streams(places)
@@ -93,20 +98,16 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .data_frame_budget(SMALL_PIECES_BYTES)
             .max_header_list_size(MAX_HEAD_BYTES)
-            .max_concurrent_reset_streams(MAX_GIVEN_UP)
+            // What still comes of answers that were given up is no mistake of the server.
+            .max_local_error_reset_streams(None)
             .handshake(stream)
-            .await
-            .map_err(|error| error.into_io().map_or(ConnectError::Disconnected, ConnectError::Io))?;
+            .await?;
         // How it ends, everybody on it learns.
         actix_rt::spawn(connection.map(drop));
-        let state = State {
-            taken: Cell::new(0),
-            unused_since: Cell::new(Instant::now()),
-            has_rested: Cell::new(false),
-            is_unheard: Cell::new(false),
-            is_retired: Cell::new(false),
-        };
-        Ok(Some(Self { sender, state: Rc::new(state) }))
+        let now = Instant::now();
+        let state =
+            State { taken: Cell::new(0), turned: Cell::new(now), heard: Cell::new(now), is_retired: Cell::new(false) };
+        Ok(Self { sender, state: Rc::new(state) })
     }
 
     /// What sends a request.
@@ -114,31 +115,26 @@ impl Connection {
         self.sender.clone()
     }
 
-    /// Why nothing can be sent any more, if that is so.
-    fn end(&self) -> Option<h2::Error> {
-        self.sender().ready().now_or_never()?.err()
-    }
-
     /// Whether requests may be sent: the server has neither gone nor announced that it will.
     pub fn is_open(&self) -> bool {
-        !self.state.is_retired.get() && self.end().is_none()
+        !self.state.is_retired.get() && self.sender().ready().now_or_never().is_some_and(|ready| ready.is_ok())
     }
 
     /// Whether nobody has used it for so long that it has probably been forgotten on the way.
     pub fn is_stale(&self, now: Instant) -> bool {
-        let State { taken, unused_since, .. } = &*self.state;
-        taken.get() == 0 && now.duration_since(unused_since.get()) > KEEP_ALIVE
+        let State { taken, turned, .. } = &*self.state;
+        taken.get() == 0 && now.duration_since(turned.get()) > KEEP_ALIVE
     }
 
-    /// Whether it has ended without a word since it was taken into use again after a rest: then it had
-    /// probably ended before. A server that announces the end says what it has looked at.
-    pub fn ended_unheard(&self) -> bool {
-        self.state.is_unheard.get() && self.end().is_none_or(|end| !end.is_go_away())
+    /// Whether those on it have been waiting for long, and nothing has come for any of them.
+    fn is_silent(&self, now: Instant) -> bool {
+        let State { taken, turned, heard, .. } = &*self.state;
+        taken.get() > 0 && now.duration_since(turned.get().max(heard.get())) > SILENCE
     }
 
-    /// Something came back.
-    pub fn heard(&self) {
-        self.state.is_unheard.set(false);
+    /// Something of an answer has come.
+    pub fn heard(&self, now: Instant) {
+        self.state.heard.set(now);
     }
 
     /// The server has refused a request. If that was not one more than it takes, which it may have told
@@ -154,16 +150,104 @@ impl Connection {
         self.sender.current_max_send_streams().clamp(1, MAX_PLACES)
     }
 
-    /// A place, if there is one left.
-    pub fn place(&self) -> Option<Place> {
-        let State { taken, has_rested, is_unheard, .. } = &*self.state;
-        if taken.get() >= self.places() {
+    /// A place, if there is one left that probably leads somewhere.
+    pub fn place(&self, now: Instant) -> Option<Place> {
+        let State { taken, turned, .. } = &*self.state;
+        if taken.get() >= self.places() || self.is_silent(now) {
             return None;
         }
-        if taken.get() == 0 && has_rested.get() {
-            is_unheard.set(true);
+        if taken.get() == 0 {
+            turned.set(now);
         }
         taken.set(taken.get() + 1);
         Some(Place { connection: self.clone() })
+    }
+
+    fn give_back(&self, now: Instant) {
+        let State { taken, turned, is_retired, .. } = &*self.state;
+        // Whoever has waited in vain may have found out what the system has not yet.
+        if self.is_silent(now) {
+            is_retired.set(true);
+        }
+        taken.set(taken.get().saturating_sub(1));
+        if taken.get() == 0 {
+            turned.set(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::forget;
+
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    /// A connection to a server that says nothing.
+    async fn silent() -> (Connection, DuplexStream) {
+        let (here, there) = duplex(64 * 1024);
+        (Connection::over(here, MAX_PLACES).await.unwrap(), there)
+    }
+
+    fn in_system(test: impl AsyncFnOnce()) {
+        actix_rt::System::new().block_on(test());
+    }
+
+    #[test]
+    fn there_are_as_many_places_as_the_server_takes_and_they_can_be_taken_again() {
+        in_system(async || {
+            let (connection, _server) = silent().await;
+            let now = Instant::now();
+            let mut places: Vec<Place> = (0..MAX_PLACES).map(|_| connection.place(now).unwrap()).collect();
+            assert!(connection.place(now).is_none());
+            places.pop();
+            assert!(connection.place(now).is_some());
+        });
+    }
+
+    #[test]
+    fn nobody_joins_those_who_wait_in_vain() {
+        in_system(async || {
+            let (connection, _server) = silent().await;
+            let (start, long) = (Instant::now() + SILENCE, SILENCE + Duration::from_millis(1));
+            forget(connection.place(start).unwrap());
+            forget(connection.place(start + SILENCE).unwrap());
+            assert!(connection.place(start + long).is_none());
+            connection.heard(start + SILENCE);
+            forget(connection.place(start + long).unwrap());
+            connection.give_back(start + long);
+            connection.give_back(start + long);
+            assert!(connection.is_open(), "the last word was not long ago");
+            connection.give_back(start + SILENCE + long);
+            assert!(!connection.is_open(), "the last one has waited in vain");
+        });
+    }
+
+    #[test]
+    fn a_connection_that_rests_is_not_silent_but_stale_after_a_while() {
+        in_system(async || {
+            let (connection, _server) = silent().await;
+            let start = Instant::now();
+            forget(connection.place(start).unwrap());
+            connection.give_back(start);
+            let later = start + KEEP_ALIVE;
+            assert!(!connection.is_stale(later) && connection.is_stale(later + Duration::from_millis(1)));
+            forget(connection.place(later).unwrap());
+            forget(connection.place(later + SILENCE).unwrap());
+            assert!(connection.is_open() && !connection.is_stale(later + 2 * KEEP_ALIVE));
+        });
+    }
+
+    #[test]
+    fn a_connection_is_closed_when_nobody_is_left_on_it() {
+        in_system(async || {
+            let (connection, mut server) = silent().await;
+            let place = connection.place(Instant::now()).unwrap();
+            drop((connection, place));
+            let mut said = Vec::new();
+            let end = tokio::io::AsyncReadExt::read_to_end(&mut server, &mut said);
+            tokio::time::timeout(Duration::from_secs(5), end).await.expect("an end").unwrap();
+        });
     }
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use awc::http::StatusCode;
 use awc::http::header::HeaderMap;
@@ -26,7 +27,7 @@ pub(in crate::upstream) struct Incoming {
     body: RecvStream,
     /// What is left of the request: an upstream may answer before it has all of it.
     upload: Option<LocalBoxFuture<'static, ()>>,
-    _place: Place,
+    place: Place,
 }
 
 /// Sends a request and waits for the head of the answer.
@@ -45,9 +46,9 @@ pub(super) async fn exchange(place: Place, head: Request<()>, body: Vec<Bytes>) 
         answer.poll_unpin(context)
     });
     let (head, body) = answer.await?.into_parts();
-    place.connection.heard();
+    place.connection.heard(Instant::now());
     let (status, headers) = heads::answer(&head);
-    Ok(Incoming { status, headers, body, upload, _place: place })
+    Ok(Incoming { status, headers, body, upload, place })
 }
 
 fn poll_upload(upload: &mut Option<LocalBoxFuture<'static, ()>>, context: &mut Context<'_>) {
@@ -77,6 +78,7 @@ impl Incoming {
         poll_upload(&mut self.upload, context);
         loop {
             let piece = ready!(self.body.poll_data(context));
+            self.place.connection.heard(Instant::now());
             if let Some(Ok(bytes)) = &piece {
                 // It fails where the stream has ended, and then there is nobody to tell.
                 let _ = self.body.flow_control().release_capacity(bytes.len());

@@ -63,7 +63,7 @@ impl Host {
                 Some(connection) if !connection.is_open() => return Err(Rc::new(ConnectError::Disconnected)),
                 // Others may have been faster, and have left no place on it.
                 Some(connection) => {
-                    if let Some(place) = connection.place() {
+                    if let Some(place) = connection.place(Instant::now()) {
                         return Ok(Some(place));
                     }
                 }
@@ -73,13 +73,26 @@ impl Host {
         Ok(None)
     }
 
+    /// The first place on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// As of [`place`](Self::place).
+    pub(super) async fn first_place(self: &Rc<Self>, uri: &Uri) -> Result<Option<Place>, Rc<ConnectError>> {
+        let Some(connection) = self.connect(uri.clone()).await? else { return Ok(None) };
+        let place = connection.place(Instant::now()).ok_or_else(|| Rc::new(ConnectError::Disconnected))?;
+        self.connections.borrow_mut().push(connection);
+        Ok(Some(place))
+    }
+
     fn free_place(&self, now: Instant) -> Option<Place> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.is_open() && !connection.is_stale(now));
-        if let Some(latest) = connections.last() {
-            self.places.set(latest.places());
+        // A new one does not know it yet, and takes what is usual.
+        if let Some(places) = connections.iter().map(Connection::places).min() {
+            self.places.set(places);
         }
-        connections.iter().find_map(Connection::place)
+        connections.iter().find_map(|connection| connection.place(now))
     }
 
     /// A connection that is about to be opened, and for which not too many wait.
@@ -98,9 +111,13 @@ impl Host {
     }
 
     async fn open(self: Rc<Self>, uri: Uri) -> Result<Option<Connection>, Rc<ConnectError>> {
-        let opening = Connection::open(&self.connector, Arc::clone(&self.tls), uri, self.places.get());
-        let opened = timeout(self.connect_limit, opening).await.unwrap_or(Err(ConnectError::Timeout))?;
+        let opened = self.connect(uri).await?;
         self.connections.borrow_mut().extend(opened.clone());
         Ok(opened)
+    }
+
+    async fn connect(&self, uri: Uri) -> Result<Option<Connection>, ConnectError> {
+        let opening = Connection::open(&self.connector, Arc::clone(&self.tls), uri, self.places.get());
+        timeout(self.connect_limit, opening).await.unwrap_or(Err(ConnectError::Timeout))
     }
 }

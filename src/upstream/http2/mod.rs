@@ -14,7 +14,6 @@ mod heads;
 mod host;
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use awc::http::header::{self, HeaderMap, HeaderValue};
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use h2::Reason;
 
 use crate::canon::{Failure, FailureKind};
 
-use super::attempt::{STALE_CONNECTION, not_connected};
+use super::attempt::not_connected;
 use super::client::USER_AGENT;
 use super::response::Response;
 use super::target::Target;
@@ -32,7 +31,8 @@ pub(super) use exchange::Incoming;
 pub(super) use host::Host;
 pub(super) use http::Method;
 
-/// A request is sent so often at most to a server that does not look at it.
+/// A request is sent so often at most to a server that does not look at it; the last time over a connection
+/// on which it is the first one.
 const MAX_TRIES: usize = 3;
 
 /// What a target is asked.
@@ -63,10 +63,12 @@ pub(super) async fn ask(
     let mut tries = 0;
     loop {
         tries += 1;
-        let place = host.place(&target.uri).await.map_err(|error| not_connected(&error, &target.outbound))?;
-        let Some(place) = place else { return Ok(None) };
+        let place = match tries {
+            MAX_TRIES => host.first_place(&target.uri).await,
+            _ => host.place(&target.uri).await,
+        };
+        let Some(place) = place.map_err(|error| not_connected(&error, &target.outbound))? else { return Ok(None) };
         let connection = place.connection.clone();
-        let started = Instant::now();
         let error = match exchange::exchange(place, head.clone(), question.body.to_vec()).await {
             Ok(incoming) => return Ok(Some(Response::Http2(Box::new(incoming)))),
             Err(error) => error,
@@ -75,8 +77,7 @@ pub(super) async fn ask(
             host.speaks_http1_only();
             return Ok(None);
         }
-        let had_ended = error.is_io() && connection.ended_unheard() && started.elapsed() < STALE_CONNECTION;
-        if tries == MAX_TRIES || !(had_ended || is_unseen(&error)) {
+        if tries == MAX_TRIES || !is_unseen(&error) {
             return Err(not_answered(&error));
         }
         connection.refused();

@@ -5,7 +5,7 @@ use h2::Reason;
 use serde_json::{Value, json};
 
 use super::{before, next_text};
-use crate::support::{Answer, FakeUpstream, Gateway, Http2Upstream, Setup, channel, hello, hello_streamed};
+use crate::support::{FakeUpstream, Http2Upstream, Setup, channel, hello, hello_streamed};
 
 #[actix_web::test]
 async fn a_stream_that_breaks_off_never_looks_whole() {
@@ -165,95 +165,30 @@ async fn an_error_that_comes_before_the_whole_request_is_read() {
     gateway.stop().await;
 }
 
-/// Asks once, and then with a crowd, over the connection that was opened for the first; `ends` is what becomes of it then.
-async fn crowd_after_a_rest(
-    upstream: &mut Http2Upstream,
-    gateway: &Gateway,
-    ends: impl AsyncFnOnce(&mut Http2Upstream),
-) -> Vec<Answer> {
-    let request = hello();
-    let first = async { upstream.asked().await.answer_chat("Hello").await };
-    assert_eq!(tokio::join!(gateway.ask(&request), first).0.status, 200);
-    let played = async {
-        let mut unanswered = Vec::new();
-        for _ in 0..5 {
-            unanswered.push(upstream.asked().await);
-            assert_eq!(unanswered.last().unwrap().connection, 0);
-        }
-        ends(upstream).await;
-    };
-    tokio::join!(join_all((0..5).map(|_| gateway.ask(&request))), played).0
-}
-
 #[actix_web::test]
-async fn a_crowd_on_a_connection_that_had_ended_is_sent_over_another() {
-    let mut upstream = Http2Upstream::start().await;
-    let gateway = before([upstream.channel("up")]).await;
-    let answers = crowd_after_a_rest(&mut upstream, &gateway, async |upstream| {
-        upstream.cut(0).await;
-        for _ in 0..5 {
-            let asked = upstream.asked().await;
-            assert_eq!(asked.connection, 1);
-            asked.answer_chat("Hello").await;
-        }
-    })
-    .await;
-    assert!(answers.iter().all(|answer| answer.status == 200));
-    gateway.all_settled().await;
-    assert_eq!(gateway.health(0).failed(), 0);
-    gateway.stop().await;
-}
-
-#[actix_web::test]
-async fn what_a_server_has_looked_at_before_it_said_goodbye_is_not_sent_there_again() {
-    let (mut upstream, other) = (Http2Upstream::start().await, FakeUpstream::start().await);
-    let setup = Setup::new([upstream.channel("up"), channel("other", &other)]).fixed_priority().workers(1);
-    let gateway = setup.start().await;
-    let answers = crowd_after_a_rest(&mut upstream, &gateway, async |upstream| {
-        upstream.end_with_a_word(0).await;
-    })
-    .await;
-    assert!(answers.iter().all(|answer| answer.status == 200));
-    assert_eq!(other.received().len(), 5);
-    assert!(!upstream.is_asked(), "it could be billed twice");
-    gateway.stop().await;
-}
-
-#[actix_web::test]
-async fn a_new_connection_that_is_cut_has_not_ended_before() {
-    let (mut upstream, other) = (Http2Upstream::start().await, FakeUpstream::start().await);
-    let setup = Setup::new([upstream.channel("up"), channel("other", &other)]).fixed_priority().workers(1);
-    let gateway = setup.start().await;
-    let request = hello();
-    let played = async {
-        let _unanswered = upstream.asked().await;
-        upstream.cut(0).await;
-    };
-    assert_eq!(tokio::join!(gateway.ask(&request), played).0.status, 200);
-    assert_eq!((other.received().len(), upstream.is_asked()), (1, false));
-    gateway.stop().await;
-}
-
-#[actix_web::test]
-async fn what_was_asked_while_the_server_still_spoke_is_not_sent_there_again() {
-    let (mut upstream, other) = (Http2Upstream::start().await, FakeUpstream::start().await);
-    let setup = Setup::new([upstream.channel("up"), channel("other", &other)]).fixed_priority().workers(1);
-    let gateway = setup.start().await;
-    let (streamed, request) = (hello_streamed(), hello());
-    let first = async { upstream.asked().await.answer_chat("Hello").await };
-    assert_eq!(tokio::join!(gateway.ask(&request), first).0.status, 200);
-    let played = async {
-        let mut answer = upstream.asked().await.begin_stream();
-        answer.send_chunk("one").await;
-        answer
-    };
-    let (mut stream, _answer) = tokio::join!(gateway.open(&streamed), played);
-    assert_eq!(next_text(&mut stream).await.as_deref(), Some("one"));
-    let played = async {
-        let _unanswered = upstream.asked().await;
-        upstream.cut(0).await;
-    };
-    assert_eq!(tokio::join!(gateway.ask(&request), played).0.status, 200);
-    assert_eq!((other.received().len(), upstream.is_asked()), (1, false));
-    gateway.stop().await;
+async fn what_was_asked_on_a_connection_that_ends_is_not_asked_there_again() {
+    for with_a_word in [false, true] {
+        let (mut upstream, other) = (Http2Upstream::start().await, FakeUpstream::start().await);
+        let setup = Setup::new([upstream.channel("up"), channel("other", &other)]).fixed_priority().workers(1);
+        let gateway = setup.start().await;
+        let request = hello();
+        let first = async { upstream.asked().await.answer_chat("Hello").await };
+        assert_eq!(tokio::join!(gateway.ask(&request), first).0.status, 200);
+        let played = async {
+            let mut unanswered = Vec::new();
+            for _ in 0..5 {
+                unanswered.push(upstream.asked().await);
+                assert_eq!(unanswered.last().unwrap().connection, 0);
+            }
+            match with_a_word {
+                true => upstream.end_with_a_word(0).await,
+                false => upstream.cut(0).await,
+            }
+        };
+        let (answers, ()) = tokio::join!(join_all((0..5).map(|_| gateway.ask(&request))), played);
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        assert_eq!(other.received().len(), 5);
+        assert!(!upstream.is_asked(), "it could be billed twice");
+        gateway.stop().await;
+    }
 }
