@@ -6,6 +6,7 @@ use std::time::Duration;
 use awc::http::StatusCode;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
+use futures::FutureExt;
 use tokio::time::timeout;
 use url::Url;
 
@@ -85,7 +86,7 @@ pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<Str
 async fn get_from(target: &Target, limits: &TimeLimits) -> Result<Response, Failure> {
     if let Some(host) = http2_host(target, limits.connect) {
         let question = http2::Question { method: http2::Method::GET, headers: HeaderMap::new(), body: &[] };
-        if let Some(response) = http2::ask(&host, target, &question).await? {
+        if let Some(response) = http2::ask(&host, target, &question).boxed_local().await? {
             return found(response);
         }
     }

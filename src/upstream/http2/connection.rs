@@ -12,6 +12,7 @@ use awc::error::ConnectError;
 use awc::http::Uri;
 use bytes::Bytes;
 use futures::FutureExt;
+use h2::Ping;
 use h2::client::{Builder, SendRequest};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -63,8 +64,8 @@ impl Drop for Place {
 }
 
 impl Connection {
-    /// Opens one to the host of `uri`, which probably takes so many requests at a time; `None` where the
-    /// server speaks HTTP/1.1 only.
+    /// Opens one to the host of `uri`, which takes so many requests at a time if that is known; `None` where
+    /// the server speaks HTTP/1.1 only.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl Connection {
         connector: &Connector,
         tls: Arc<ClientConfig>,
         uri: Uri,
-        places: usize,
+        places: Option<usize>,
     ) -> Result<Option<Self>, ConnectError> {
         let connection = connector.call(ConnectInfo::new(uri)).await?;
         let secure = TlsConnector::service(tls).call(connection).await.map_err(ConnectError::Io)?;
@@ -87,13 +88,13 @@ impl Connection {
             .map_err(|error| error.into_io().map_or(ConnectError::Disconnected, ConnectError::Io))
     }
 
-    async fn over<S>(stream: S, places: usize) -> Result<Self, h2::Error>
+    async fn over<S>(stream: S, places: Option<usize>) -> Result<Self, h2::Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (sender, connection) = Builder::new()
+        let (sender, mut connection) = Builder::new()
             .enable_push(false)
-            .initial_max_send_streams(places)
+            .initial_max_send_streams(places.unwrap_or(MAX_PLACES))
             .initial_window_size(ANSWER_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .data_frame_budget(SMALL_PIECES_BYTES)
@@ -102,8 +103,14 @@ impl Connection {
             .max_local_error_reset_streams(None)
             .handshake(stream)
             .await?;
+        let ping = connection.ping_pong().filter(|_| places.is_none());
         // How it ends, everybody on it learns.
         actix_rt::spawn(connection.map(drop));
+        // What the server takes is the first that it says, before it answers this. Requests that are too many
+        // would wait here for those before them.
+        if let Some(mut ping) = ping {
+            ping.ping(Ping::opaque()).await?;
+        }
         let now = Instant::now();
         let state =
             State { taken: Cell::new(0), turned: Cell::new(now), heard: Cell::new(now), is_retired: Cell::new(false) };
@@ -187,7 +194,7 @@ mod tests {
     /// A connection to a server that says nothing.
     async fn silent() -> (Connection, DuplexStream) {
         let (here, there) = duplex(64 * 1024);
-        (Connection::over(here, MAX_PLACES).await.unwrap(), there)
+        (Connection::over(here, Some(MAX_PLACES)).await.unwrap(), there)
     }
 
     fn in_system(test: impl AsyncFnOnce()) {

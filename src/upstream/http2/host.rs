@@ -23,7 +23,7 @@ pub(in crate::upstream) struct Host {
     connect_limit: Duration,
     speaks_http2: Cell<bool>,
     /// So many requests at a time it takes on a connection, as far as it has said.
-    places: Cell<usize>,
+    places: Cell<Option<usize>>,
     connections: RefCell<Vec<Connection>>,
     /// Each goes on as long as somebody waits for it.
     openings: RefCell<Vec<WeakShared<Opening>>>,
@@ -38,7 +38,7 @@ impl Host {
             tls,
             connect_limit,
             speaks_http2: Cell::new(true),
-            places: Cell::new(MAX_PLACES),
+            places: Cell::default(),
             connections: RefCell::default(),
             openings: RefCell::default(),
         }
@@ -88,10 +88,6 @@ impl Host {
     fn free_place(&self, now: Instant) -> Option<Place> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.is_open() && !connection.is_stale(now));
-        // A new one does not know it yet, and takes what is usual.
-        if let Some(places) = connections.iter().map(Connection::places).min() {
-            self.places.set(places);
-        }
         connections.iter().find_map(|connection| connection.place(now))
     }
 
@@ -99,9 +95,9 @@ impl Host {
     fn opening(self: &Rc<Self>, uri: &Uri) -> Shared<Opening> {
         let mut openings = self.openings.borrow_mut();
         openings.retain(|opening| opening.upgrade().is_some_and(|opening| opening.peek().is_none()));
+        let places = self.places.get().unwrap_or(MAX_PLACES);
         let joined = openings.iter().filter_map(WeakShared::upgrade);
-        let mut joined =
-            joined.filter(|opening| opening.strong_count().is_some_and(|count| count <= self.places.get()));
+        let mut joined = joined.filter(|opening| opening.strong_count().is_some_and(|count| count <= places));
         if let Some(opening) = joined.next() {
             return opening;
         }
@@ -118,6 +114,10 @@ impl Host {
 
     async fn connect(&self, uri: Uri) -> Result<Option<Connection>, ConnectError> {
         let opening = Connection::open(&self.connector, Arc::clone(&self.tls), uri, self.places.get());
-        timeout(self.connect_limit, opening).await.unwrap_or(Err(ConnectError::Timeout))
+        let opened = timeout(self.connect_limit, opening).await.unwrap_or(Err(ConnectError::Timeout))?;
+        if let Some(connection) = &opened {
+            self.places.set(Some(connection.places()));
+        }
+        Ok(opened)
     }
 }

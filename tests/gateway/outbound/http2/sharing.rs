@@ -83,19 +83,21 @@ async fn nobody_waits_for_a_place_on_a_connection_that_is_full() {
 }
 
 #[actix_web::test]
-async fn a_crowd_that_did_not_know_how_many_a_server_takes_is_answered_all_the_same() {
+async fn a_crowd_learns_first_how_many_a_server_takes() {
     let mut upstream = Http2Upstream::with(Abilities { places: Some(1), is_late: true, http1: None }).await;
     let gateway = before([upstream.channel("up")]).await;
     let request = hello();
     let played = async {
+        let mut asked = Vec::new();
         for _ in 0..150 {
-            upstream.asked().await.answer_chat("Hello").await;
+            asked.push(upstream.asked().await);
         }
+        join_all(asked.into_iter().map(|asked| asked.answer_chat("Hello"))).await;
     };
     let (answers, ()) = tokio::join!(join_all((0..150).map(|_| gateway.ask(&request))), played);
     assert!(answers.iter().all(|answer| answer.status == 200));
     gateway.all_settled().await;
-    assert_eq!(gateway.health(0).failed(), 0);
+    assert_eq!((gateway.health(0).failed(), upstream.accepted_connections()), (0, 150));
     gateway.stop().await;
 }
 
