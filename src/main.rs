@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use uni_api::cli::environment::Environment;
 use uni_api::cli::{CANNOT_START, check, demo, diff, explain, health, logging, serve, stats};
 
-/// With that of musl, a long request takes three times as long.
-#[cfg(target_env = "musl")]
+/// With those of glibc and musl a request takes longer: `docs/performance.md`. Other systems are left with their own.
+#[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
