@@ -1,17 +1,10 @@
 //! One attempt at one upstream, up to the head of its answer.
 
-use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::body::{BodySize, MessageBody};
-use actix_web::error::ParseError;
-use awc::error::{ConnectError, FreezeRequestError, SendRequestError};
+use actix_http::error::ParseError;
+use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use awc::{ClientResponse, FrozenClientRequest};
 use bytes::Bytes;
 use futures::FutureExt;
 use rustls::CertificateError;
@@ -22,16 +15,13 @@ use crate::dialect::call::Payload;
 use crate::dialect::refusal::{Said, refusal};
 
 use super::body::Body;
-use super::client::{JSON, http2_host, noting_reuse, post_request, post_request_over_new_connection};
-use super::http2;
+use super::client::{http2_host, post, request};
 use super::proxy::fault_of_proxy;
+use super::question::{Method, Question};
 use super::response::Response;
 use super::target::Target;
+use super::{http1, http2};
 
-/// A pooled connection that the upstream has closed, or that something on the way has forgotten, fails
-/// as soon as the first packet has come back: within this time, and with nothing of an answer. Then
-/// nobody has seen the request, and it is sent again.
-const STALE_CONNECTION: Duration = Duration::from_millis(500);
 const ANTHROPIC_BETA: &str = "anthropic-beta";
 /// As much of an error body is read, in bytes.
 const MAX_ERROR_BODY_BYTES: usize = 256 * 1024;
@@ -89,15 +79,9 @@ impl From<Payload> for Outgoing {
 /// Any other answer, no answer, no connection. Apart from the connect limit nothing here limits
 /// the time: the caller knows whether a head or an event is what it waits for.
 pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> Result<Answer, Failure> {
-    let over_http2 = match http2_host(target, limits.connect) {
-        // In a box: most requests have no use for what is in there.
-        Some(host) => post_over_http2(&host, target, &outgoing).boxed_local().await?,
-        None => None,
-    };
-    let response = match over_http2 {
-        Some(response) => response,
-        None => post_over_living(target, &outgoing, limits).await?.into(),
-    };
+    let question =
+        Question { method: Method::POST, headers: headers_of_its_own(target, &outgoing), body: &outgoing.body };
+    let response = ask(target, &question, limits.connect).await?;
     if !response.status().is_success() {
         return Err(refused(response, limits, target.advice()).await);
     }
@@ -111,61 +95,25 @@ pub async fn send(target: &Target, outgoing: Outgoing, limits: &TimeLimits) -> R
     Ok(Answer { body: Body::new(response, limits.idle), content_type, length })
 }
 
-async fn post_over_http2(
-    host: &Rc<http2::Host>,
+/// Asks a target and waits for the head of the answer, whatever it says.
+///
+/// # Errors
+///
+/// There is no answer.
+pub(super) async fn ask(
     target: &Target,
-    outgoing: &Outgoing,
-) -> Result<Option<Response>, Failure> {
-    let mut headers = headers_of_its_own(target, outgoing);
-    if !headers.contains_key(header::CONTENT_TYPE) {
-        headers.insert(header::CONTENT_TYPE, JSON);
+    question: &Question<'_>,
+    connect_limit: Duration,
+) -> Result<Response, Failure> {
+    if let Some(host) = http2_host(target, connect_limit) {
+        // In a box: most requests have no use for what is in there.
+        if let Some(response) = http2::ask(&host, target, question).boxed_local().await? {
+            return Ok(response);
+        }
     }
-    let question = http2::Question { method: http2::Method::POST, headers, body: &outgoing.body };
-    http2::ask(host, target, &question).await
-}
-
-/// Posts, and once more over a connection that is opened for it when the one from the pool had ended.
-async fn post_over_living(
-    target: &Target,
-    outgoing: &Outgoing,
-    limits: &TimeLimits,
-) -> Result<ClientResponse, Failure> {
-    let started = Instant::now();
-    let request = post_request(target, limits.connect).map_err(unaddressed)?;
-    let (mut answer, was_reused) = noting_reuse(post(request, target, outgoing)).await;
-    let had_ended = started.elapsed() < STALE_CONNECTION && answer.as_ref().is_err_and(is_without_a_word);
-    if was_reused && had_ended {
-        let request = post_request_over_new_connection(target, limits.connect).map_err(unaddressed)?;
-        answer = post(request, target, outgoing).await;
-    }
-    answer.map_err(|error| not_answered(&error, &target.outbound))
-}
-
-fn unaddressed(_: FreezeRequestError) -> Failure {
-    Failure::new(FailureKind::Connect, "the upstream's address cannot be requested")
-}
-
-/// Whether the connection was lost before anything of an answer came. That of a head that breaks off is
-/// lost, too, but whoever has begun an answer has seen the request.
-fn is_without_a_word(error: &SendRequestError) -> bool {
-    match error {
-        SendRequestError::Connect(ConnectError::Disconnected) | SendRequestError::Send(_) => true,
-        SendRequestError::Response(ParseError::Io(error)) => error.kind() != io::ErrorKind::Other,
-        _ => false,
-    }
-}
-
-async fn post(
-    request: FrozenClientRequest,
-    target: &Target,
-    outgoing: &Outgoing,
-) -> Result<ClientResponse, SendRequestError> {
-    let body = InSlices { segment: Bytes::new(), later: outgoing.body.clone().into_iter() };
-    let headers = headers_of_its_own(target, outgoing);
-    match headers.is_empty() {
-        true => request.send_body(body).await,
-        false => request.extra_headers(headers).send_body(body).await,
-    }
+    let is_plain = question.method == Method::POST && question.headers.is_empty();
+    let ready = if is_plain { post(target, connect_limit) } else { request(target, question, connect_limit) };
+    http1::ask(&ready, target, question.body, question.length()).await
 }
 
 /// What this request has beside, or in place of, the headers of its target.
@@ -178,34 +126,6 @@ fn headers_of_its_own(target: &Target, outgoing: &Outgoing) -> HeaderMap {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
     headers
-}
-
-/// A request body that is handed over in slices. awc copies what it sends into a buffer first; so
-/// the buffer, which lives until the answer ends, stays small however long the body is.
-struct InSlices {
-    /// What is left of the current segment.
-    segment: Bytes,
-    later: std::vec::IntoIter<Bytes>,
-}
-
-const SLICE_BYTES: usize = 64 * 1024;
-
-impl MessageBody for InSlices {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        let length = self.segment.len() + self.later.as_slice().iter().map(Bytes::len).sum::<usize>();
-        BodySize::Sized(u64::try_from(length).unwrap_or(u64::MAX))
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        while self.segment.is_empty() {
-            let Some(segment) = self.later.next() else { return Poll::Ready(None) };
-            self.segment = segment;
-        }
-        let length = self.segment.len().min(SLICE_BYTES);
-        Poll::Ready(Some(Ok(self.segment.split_to(length))))
-    }
 }
 
 /// What an error of the client library means for a request over connections that are opened like this.

@@ -12,7 +12,7 @@ use crate::canon::{Failure, FailureKind};
 use super::response::{Cut, Response};
 
 /// The pieces of an answer. Fails when the upstream is silent for longer than the idle limit, and
-/// when it closes before the end that it announced or that chunks have: awc itself takes a cut body
+/// when it closes before the end that it announced or that chunks have: awc takes a cut body
 /// for a whole one.
 ///
 /// Dropping it closes the connection, unless the body was read to its end.

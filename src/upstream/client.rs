@@ -1,35 +1,34 @@
-//! The HTTP client of a thread.
+//! How a thread opens connections to upstreams, and which it keeps.
 //!
-//! awc's client is bound to its thread, and so is its pool of connections. What differs from its
-//! defaults, and why:
+//! Providers are asked over [`http1`] and [`http2`]. Documents that are wanted once in a while are left to
+//! awc, whose clients are bound to their thread like the connections here. What all have in common:
 //!
-//! - no limit of connections: the default of 100 is shared by all hosts and blocks;
+//! - no limit of connections: awc's default of 100 is shared by all hosts and blocks;
 //! - no redirects: `x-api-key` and the like would follow to a foreign host;
-//! - no time limit of its own: attempts have four named ones;
-//! - TCP_NODELAY, which awc never sets: without it a body in two segments waits 40 ms;
+//! - no time limit for an answer: attempts have four named ones;
+//! - TCP_NODELAY: without it a body in two segments waits 40 ms;
 //! - names are looked up where that holds up nobody else, and an address that is silent holds up none
 //!   of the host's others;
-//! - one TLS configuration for all threads, so that they share resumed sessions; HTTP/1.1 only: for
-//!   HTTP/2 see [`http2`].
+//! - one TLS configuration for all threads, so that they share resumed sessions.
 //!
-//! There is one client for each [`Outbound`], so that nothing goes through a connection of another
+//! There is one of each for each [`Outbound`], so that nothing goes through a connection of another
 //! way.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use actix_http::ServiceConfig;
 use actix_rt::net::TcpStream;
 use actix_service::Service;
 use actix_service::boxed::{RcService, rc_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use awc::error::FreezeRequestError;
+use awc::Client;
 use awc::http::Uri;
-use awc::http::header::{self, HeaderValue};
-use awc::http::uri::Authority;
-use awc::{Client, FrozenClientRequest};
+use awc::http::header::HeaderMap;
+use awc::http::uri::{Authority, Scheme};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use rustls::{ClientConfig, RootCertStore};
@@ -37,25 +36,23 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::config::{Authorities, Outbound};
 
 use super::dial::Dialler;
-use super::http2;
 use super::noting::Noting;
 use super::prepared::Prepared;
 use super::proxy::ThroughProxy;
+use super::question::{Method, Question};
 use super::target::Target;
 use super::vanished::watch_over_upstream;
+use super::{http1, http2};
 
 /// Keep-alive of pooled connections. Providers close theirs after 60 s or more.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A thread begins with new connections after this time, so that a changed name record is noticed. The
-/// old ones are closed when they are done. Nobody else closes those that were opened for a crowd and
-/// are not needed any more: awc looks at a host's when that host is asked again.
-const LIFETIME: Duration = Duration::from_secs(5 * 60);
+/// old ones are closed when they are done. Nobody else closes those of a host that is asked no more.
+pub(super) const LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// How many clients and TLS configurations are kept. New ones come with a new configuration only, and
 /// seldom then.
 const MAX_WAYS: usize = 1024;
 
-/// The type of a body unless it says something else.
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What the gateway calls itself.
 pub(super) const USER_AGENT: &str = concat!("uni-api/", env!("CARGO_PKG_VERSION"));
 
@@ -68,28 +65,18 @@ thread_local! {
 struct Open {
     since: Option<Instant>,
     clients: Kept<Arc<Outbound>, Client>,
-    /// Those that use no connection twice.
-    single_use: Kept<Arc<Outbound>, Client>,
-    prepared: Prepared<FrozenClientRequest>,
+    http1: Kept<Way, Rc<http1::Host>>,
+    /// What the codec of HTTP/1.1 wants to have been told.
+    codec: Option<ServiceConfig>,
+    prepared: Prepared<http1::Ready>,
     http2: Kept<(Arc<Outbound>, Authority), Rc<http2::Host>>,
 }
 
+/// How a host is reached over HTTP/1.1.
+type Way = (Arc<Outbound>, Option<Scheme>, Option<Authority>);
+
 /// Opens connections to upstreams.
 pub(super) type Connector = RcService<ConnectInfo<Uri>, Connection<Uri, Noting>, ConnectError>;
-
-tokio::task_local! {
-    /// Whether a connection was opened for the request of this task.
-    static HAS_OPENED: Cell<bool>;
-}
-
-/// The outcome of a request, and whether it went over a connection that there was before.
-pub(super) async fn noting_reuse<T>(request: impl Future<Output = T>) -> (T, bool) {
-    let noting = async {
-        let outcome = request.await;
-        (outcome, !HAS_OPENED.with(Cell::get))
-    };
-    HAS_OPENED.scope(Cell::new(false), noting).await
-}
 
 /// Chooses the cryptography of the process. To be called once before the first request.
 pub fn install_crypto() {
@@ -97,7 +84,7 @@ pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The client of this thread for connections that are opened like this.
+/// The client of awc of this thread for connections that are opened like this.
 pub(super) fn client(outbound: &Arc<Outbound>, connect_limit: Duration) -> Client {
     OPEN.with_borrow_mut(|open| open.at(Instant::now()).client(outbound, connect_limit))
 }
@@ -134,38 +121,14 @@ fn kept<K: Clone + PartialEq, V: Clone>(all: &mut Kept<K, V>, key: &K, make: imp
     value
 }
 
-/// The request head of a POST to this target, built once per thread.
-pub(super) fn post_request(
-    target: &Target,
-    connect_limit: Duration,
-) -> Result<FrozenClientRequest, FreezeRequestError> {
-    OPEN.with_borrow_mut(|open| open.at(Instant::now()).post_request(target, connect_limit))
+/// A POST to this target with no headers of its own, prepared once per thread.
+pub(super) fn post(target: &Target, connect_limit: Duration) -> http1::Ready {
+    OPEN.with_borrow_mut(|open| open.at(Instant::now()).post(target, connect_limit))
 }
 
-/// The same over no connection that there was before.
-pub(super) fn post_request_over_new_connection(
-    target: &Target,
-    connect_limit: Duration,
-) -> Result<FrozenClientRequest, FreezeRequestError> {
-    let client = OPEN.with_borrow_mut(|open| {
-        let open_client = || open_client(&target.outbound, connect_limit, Duration::ZERO);
-        kept(&mut open.at(Instant::now()).single_use, &target.outbound, open_client)
-    });
-    prepared(target, &client)
-}
-
-fn prepared(target: &Target, client: &Client) -> Result<FrozenClientRequest, FreezeRequestError> {
-    let mut request = client
-        .post(target.uri.clone())
-        .insert_header((header::CONTENT_TYPE, JSON))
-        .insert_header((header::USER_AGENT, USER_AGENT));
-    if let Some(host) = host(&target.uri) {
-        request = request.insert_header((header::HOST, host));
-    }
-    for (name, value) in &target.headers {
-        request = request.insert_header((name.clone(), value.clone()));
-    }
-    request.freeze()
+/// Any other request to this target.
+pub(super) fn request(target: &Target, question: &Question<'_>, connect_limit: Duration) -> http1::Ready {
+    OPEN.with_borrow_mut(|open| open.at(Instant::now()).request(target, question, connect_limit))
 }
 
 impl Open {
@@ -188,38 +151,46 @@ impl Open {
         connect_limit: Duration,
     ) -> Rc<http2::Host> {
         kept(&mut self.http2, &(Arc::clone(outbound), authority.clone()), || {
-            let connector = match &outbound.proxy {
-                None => rc_service(NoDelay(Dialler::new())),
-                Some(proxy) => rc_service(NoDelay(ThroughProxy::new(Rc::new(proxy.clone())))),
-            };
             let tls = tls_config(&outbound.authorities, HTTP2_OR_1);
-            Rc::new(http2::Host::new(connector, tls, connect_limit))
+            Rc::new(http2::Host::new(connector(outbound), tls, connect_limit))
         })
     }
 
-    fn post_request(
-        &mut self,
-        target: &Target,
-        connect_limit: Duration,
-    ) -> Result<FrozenClientRequest, FreezeRequestError> {
-        if let Some(request) = self.prepared.get(&target.id) {
-            return Ok(request);
+    fn http1_host(&mut self, target: &Target, connect_limit: Duration) -> Rc<http1::Host> {
+        let uri = &target.uri;
+        let way = (Arc::clone(&target.outbound), uri.scheme().cloned(), uri.authority().cloned());
+        kept(&mut self.http1, &way, || {
+            let tls = tls_config(&target.outbound.authorities, HTTP1);
+            let codec = self.codec.get_or_insert_default().clone();
+            Rc::new(http1::Host::new(connector(&target.outbound), tls, connect_limit, codec))
+        })
+    }
+
+    fn request(&mut self, target: &Target, question: &Question<'_>, connect_limit: Duration) -> http1::Ready {
+        let head = http1::head(&question.method, &target.uri, &question.headers_to(target));
+        http1::Ready { host: self.http1_host(target, connect_limit), head }
+    }
+
+    fn post(&mut self, target: &Target, connect_limit: Duration) -> http1::Ready {
+        if let Some(ready) = self.prepared.get(&target.id) {
+            return ready;
         }
-        let request = prepared(target, &self.client(&target.outbound, connect_limit))?;
-        self.prepared.insert(&target.id, request.clone());
-        Ok(request)
+        let question = Question { method: Method::POST, headers: HeaderMap::new(), body: &[] };
+        let ready = self.request(target, &question, connect_limit);
+        self.prepared.insert(&target.id, ready.clone());
+        ready
     }
 }
 
-fn host(uri: &Uri) -> Option<String> {
-    let host = uri.host()?;
-    Some(match uri.port_u16() {
-        None | Some(80 | 443) => host.to_owned(),
-        Some(port) => format!("{host}:{port}"),
-    })
+/// Opens connections like this.
+fn connector(outbound: &Outbound) -> Connector {
+    match &outbound.proxy {
+        None => rc_service(NoDelay(Dialler::new())),
+        Some(proxy) => rc_service(NoDelay(ThroughProxy::new(Rc::new(proxy.clone())))),
+    }
 }
 
-/// A client whose connections `connector` opens, with TLS of this kind, and which uses those again that
+/// A client of awc whose connections `connector` opens, with TLS of this kind, and which uses those again that
 /// were idle for less than `keep_alive`.
 pub(super) fn build<S>(connector: S, tls: Arc<ClientConfig>, connect_limit: Duration, keep_alive: Duration) -> Client
 where
@@ -271,8 +242,6 @@ where
     }
 
     fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
-        // Whoever does not ask need not know.
-        let _ = HAS_OPENED.try_with(|has_opened| has_opened.set(true));
         let connecting = self.0.call(info);
         async move {
             let connection = connecting.await?;

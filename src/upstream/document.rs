@@ -6,7 +6,6 @@ use std::time::Duration;
 use awc::http::StatusCode;
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
-use futures::FutureExt;
 use tokio::time::timeout;
 use url::Url;
 
@@ -14,10 +13,10 @@ use crate::canon::{Failure, FailureKind};
 use crate::config::{Outbound, TimeLimits};
 use crate::dialect::model_list::read_model_list;
 
-use super::attempt::not_answered;
+use super::attempt::{ask, not_answered};
 use super::body::Body;
-use super::client::{USER_AGENT, client, http2_host};
-use super::http2;
+use super::client::{USER_AGENT, client};
+use super::question::{Method, Question};
 use super::response::Response;
 use super::target::Target;
 
@@ -74,27 +73,14 @@ const WITHOUT_LENGTH: &str = "a document came without Content-Length; should it 
 /// The upstream did not answer with such a list.
 pub async fn list_models(target: &Target, limits: &TimeLimits) -> Result<Vec<String>, Failure> {
     let text = in_time(async {
-        let response = get_from(target, limits).await?;
+        let question = Question { method: Method::GET, headers: HeaderMap::new(), body: &[] };
+        let response = found(ask(target, &question, limits.connect).await?)?;
         if response.content_length().is_none() {
             log::warn!("{WITHOUT_LENGTH}");
         }
         whole(response, limits).await
     });
     read_model_list(&text.await?)
-}
-
-async fn get_from(target: &Target, limits: &TimeLimits) -> Result<Response, Failure> {
-    if let Some(host) = http2_host(target, limits.connect) {
-        let question = http2::Question { method: http2::Method::GET, headers: HeaderMap::new(), body: &[] };
-        if let Some(response) = http2::ask(&host, target, &question).boxed_local().await? {
-            return found(response);
-        }
-    }
-    let mut request = client(&target.outbound, limits.connect).get(target.uri.clone());
-    for (name, value) in &target.headers {
-        request = request.insert_header((name.clone(), value.clone()));
-    }
-    get(request, &target.outbound).await
 }
 
 /// The document at an address that the administrator configured.

@@ -1,4 +1,4 @@
-//! The only room that sees awc, rustls or sockets.
+//! The only room that sees HTTP clients, TLS or sockets.
 //!
 //! A [`Target`] is an endpoint with the headers of one key, prepared once. [`send`] makes one
 //! attempt at it; [`list_models`], [`fetch_text`] and [`fetch_changed`] ask for small documents, [`fetch_token`] for the
@@ -13,12 +13,14 @@ mod connect;
 mod dial;
 mod document;
 mod google;
+mod http1;
 mod http2;
 mod media;
 mod names;
 mod noting;
 mod prepared;
 mod proxy;
+mod question;
 mod response;
 mod route;
 mod socks;

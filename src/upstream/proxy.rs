@@ -114,7 +114,7 @@ impl Service<ConnectInfo<Uri>> for ThroughProxy {
         Service::<ConnectInfo<Uri>>::poll_ready(&self.resolver, context)
     }
 
-    /// awc gives it no longer than the connect limit, all of it together.
+    /// Those who call give it no longer than the connect limit, all of it together.
     fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
         let opening = self.clone().open(info);
         async move { opening.await.map_err(|fault| TcpError::Io(io::Error::other(fault))) }.boxed_local()

@@ -85,7 +85,7 @@ impl Target {
     fn prepared(route: Route, key: Option<&Secret>) -> Result<Self, InvalidTarget> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let Route { mut url, wire, auth, headers } = route;
-        // awc would not send them, and an address without them can go into a log.
+        // Nobody would send them, and an address without them can go into a log.
         let _ = (url.set_username(""), url.set_password(None));
         let uri: Uri = url.as_str().parse().map_err(|_| InvalidTarget::Url)?;
         let fixed =

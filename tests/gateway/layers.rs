@@ -20,8 +20,9 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 ];
 
 /// Who may name a crate or a path; a folder stands for all that is in it.
-const ONLY_IN: [(&str, &[&str]); 13] = [
+const ONLY_IN: [(&str, &[&str]); 14] = [
     ("awc", &["upstream"]),
+    ("actix_http", &["upstream"]),
     ("rustls", &["upstream"]),
     ("actix_tls", &["upstream"]),
     ("serde_yaml", &["config/load.rs", "config/load"]),
@@ -31,7 +32,7 @@ const ONLY_IN: [(&str, &[&str]); 13] = [
     ("dashmap", &["actors"]),
     ("tokio", &["actors", "upstream", "relay", "http/connections.rs", "app.rs", "cli", "main.rs"]),
     ("notify", &["cli/reload/watch.rs"]),
-    ("actix_web", &["http", "relay", "upstream/attempt.rs", "app.rs", "cli", "main.rs"]),
+    ("actix_web", &["http", "relay", "app.rs", "cli", "main.rs"]),
     ("std::net", &["http", "relay", "upstream", "config/proxies.rs", "stats/rows.rs", "app.rs", "cli", "main.rs"]),
     ("uuid", &["http", "cli"]),
 ];

@@ -15,34 +15,22 @@ mod host;
 
 use std::rc::Rc;
 
-use awc::http::header::{self, HeaderMap, HeaderValue};
-use bytes::Bytes;
 use h2::Reason;
 
 use crate::canon::{Failure, FailureKind};
 
 use super::attempt::not_connected;
-use super::client::USER_AGENT;
+use super::question::Question;
 use super::response::Response;
 use super::target::Target;
 
 pub(super) use connection::ALPN;
 pub(super) use exchange::Incoming;
 pub(super) use host::Host;
-pub(super) use http::Method;
 
 /// A request is sent so often at most to a server that does not look at it; the last time over a connection
 /// on which it is the first one.
 const MAX_TRIES: usize = 3;
-
-/// What a target is asked.
-pub(super) struct Question<'a> {
-    pub method: Method,
-    /// In place of those of the target that have their names.
-    pub headers: HeaderMap,
-    /// One segment behind the other.
-    pub body: &'a [Bytes],
-}
 
 /// Asks a target at its host and waits for the head of the answer; `None` if the host speaks HTTP/1.1 only.
 ///
@@ -54,11 +42,8 @@ pub(super) async fn ask(
     target: &Target,
     question: &Question<'_>,
 ) -> Result<Option<Response>, Failure> {
-    let user_agent = HeaderValue::from_static(USER_AGENT);
-    let of_target = target.headers.iter().map(|(name, value)| (name, value));
-    let headers = [(&header::USER_AGENT, &user_agent)].into_iter().chain(of_target).chain(&question.headers);
-    let length = question.body.iter().map(Bytes::len).sum();
-    let head = heads::request(&question.method, &target.uri, headers, length);
+    let headers = question.headers_to(target);
+    let head = heads::request(&question.method, &target.uri, headers.iter(), question.length().unwrap_or_default());
     let head = head.map_err(|_| Failure::new(FailureKind::Connect, "the upstream's address cannot be requested"))?;
     let mut tries = 0;
     loop {

@@ -1,0 +1,243 @@
+//! One request and its answer.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use actix_http::h1::{ClientCodec, ClientPayloadCodec, MessageType};
+use actix_http::{ConnectionType, ResponseHead};
+use awc::http::{StatusCode, Version, header};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+use tokio_util::codec::Decoder;
+
+use super::connection::Connection;
+use super::host::Host;
+
+/// A body up to this length, in bytes, is copied behind the head, so that both go out as one.
+const SMALL_BODY_BYTES: usize = 16 * 1024;
+/// So many segments go out as one.
+const MAX_SLICES: usize = 16;
+/// For the line that tells the length.
+const LENGTH_LINE_BYTES: usize = 48;
+
+/// Why there is no answer.
+pub(super) enum Lost {
+    /// The connection was closed before anything of an answer.
+    Closed,
+    /// The connection was reset before anything of an answer.
+    Reset,
+    /// It ended within the head.
+    Midway,
+    /// What came is not HTTP.
+    NotHttp,
+}
+
+/// An answer whose head has come. Dropping it closes the connection, unless the body was read to its end.
+pub(in crate::upstream) struct Incoming {
+    pub head: ResponseHead,
+    host: Rc<Host>,
+    /// Until the end of the body.
+    rest: Option<Rest>,
+}
+
+/// A body that still comes in.
+struct Rest {
+    connection: Connection,
+    codec: ClientPayloadCodec,
+    /// What has come of it, as it came.
+    buffer: BytesMut,
+    /// What is left of the request: an upstream may answer before it has all of it.
+    upload: Upload,
+}
+
+/// A body broke off.
+pub(in crate::upstream) struct Broken;
+
+/// Sends a request and waits for the head of the answer.
+///
+/// # Errors
+///
+/// There is no answer.
+pub(super) async fn exchange(
+    mut connection: Connection,
+    host: &Rc<Host>,
+    head: &Bytes,
+    body: &[Bytes],
+    length: Option<usize>,
+) -> Result<Incoming, Lost> {
+    let mut upload = Upload::new(head, body, length);
+    let mut codec = ClientCodec::new(host.codec());
+    let mut buffer = BytesMut::new();
+    let head = poll_fn(|context| {
+        upload.poll(&mut connection, context);
+        loop {
+            if !buffer.is_empty() {
+                match codec.decode(&mut buffer) {
+                    // What is only said meanwhile has no body, and is followed by the answer.
+                    Ok(Some(head)) if is_interim(head.status) => {
+                        if !matches!(codec.message_type(), MessageType::None) {
+                            return Poll::Ready(Err(Lost::NotHttp));
+                        }
+                        continue;
+                    }
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                    Err(_) => return Poll::Ready(Err(Lost::NotHttp)),
+                }
+            }
+            let read = ready!(connection.poll_read(&mut buffer, context));
+            match read {
+                Ok(0) | Err(_) if !buffer.is_empty() => return Poll::Ready(Err(Lost::Midway)),
+                Ok(0) => return Poll::Ready(Err(Lost::Closed)),
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(Lost::Reset)),
+            }
+        }
+    });
+    let head = head.await?;
+    let mut incoming = Incoming { head, host: Rc::clone(host), rest: None };
+    let has_body = !matches!(codec.message_type(), MessageType::None);
+    let rest = Rest { connection, codec: codec.into_payload_codec(), buffer, upload };
+    if has_body {
+        incoming.rest = Some(rest);
+    } else if incoming.is_without_body() {
+        incoming.end(rest);
+    }
+    Ok(incoming)
+}
+
+/// Whether nothing else tells the end of the body.
+fn ends_with_connection(head: &ResponseHead) -> bool {
+    let tells = |name| head.headers().contains_key(name);
+    head.version == Version::HTTP_10 && !tells(header::CONTENT_LENGTH) && !tells(header::TRANSFER_ENCODING)
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+impl Incoming {
+    /// Whether its head says that there is no body. One without a length may still have one, which the codec leaves
+    /// where it is.
+    fn is_without_body(&self) -> bool {
+        self.head.headers().contains_key(header::CONTENT_LENGTH)
+            || matches!(self.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+
+    /// The next piece. A body that breaks off ends with an error.
+    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        rest.upload.poll(&mut rest.connection, context);
+        loop {
+            match rest.codec.decode(&mut rest.buffer) {
+                Ok(Some(Some(piece))) => return Poll::Ready(Some(Ok(piece))),
+                Ok(Some(None)) => {
+                    if let Some(rest) = self.rest.take() {
+                        self.end(rest);
+                    }
+                    return Poll::Ready(None);
+                }
+                Ok(None) => {}
+                Err(_) => break,
+            }
+            match ready!(rest.connection.poll_read(&mut rest.buffer, context)) {
+                Ok(0) if ends_with_connection(&self.head) => {
+                    self.rest = None;
+                    return Poll::Ready(None);
+                }
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        self.rest = None;
+        Poll::Ready(Some(Err(Broken)))
+    }
+
+    /// The answer is complete: whether its connection can serve another request.
+    fn end(&self, rest: Rest) {
+        let Rest { connection, buffer, upload, .. } = rest;
+        let is_kept = self.head.version == Version::HTTP_11 && self.head.connection_type() == ConnectionType::KeepAlive;
+        if is_kept && buffer.is_empty() && upload.is_done() {
+            self.host.keep(connection, Instant::now());
+        }
+    }
+}
+
+/// What is still to be sent of a request.
+struct Upload {
+    segments: VecDeque<Bytes>,
+    is_flushed: bool,
+    has_failed: bool,
+}
+
+impl Upload {
+    fn new(head: &Bytes, body: &[Bytes], length: Option<usize>) -> Self {
+        let is_small = length.is_none_or(|length| length <= SMALL_BODY_BYTES);
+        let copied = if is_small { length.unwrap_or_default() } else { 0 };
+        let mut first = BytesMut::with_capacity(head.len() + LENGTH_LINE_BYTES + copied);
+        first.extend_from_slice(head);
+        if let Some(length) = length {
+            // Nothing is refused by a buffer that grows.
+            let _ = write!((&mut first).writer(), "content-length: {length}\r\n");
+        }
+        first.extend_from_slice(b"\r\n");
+        let mut segments = VecDeque::new();
+        if is_small {
+            body.iter().for_each(|segment| first.extend_from_slice(segment));
+            segments.push_back(first.freeze());
+        } else {
+            segments.push_back(first.freeze());
+            segments.extend(body.iter().filter(|segment| !segment.is_empty()).cloned());
+        }
+        Self { segments, is_flushed: false, has_failed: false }
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_flushed && !self.has_failed
+    }
+
+    /// Sends as much as goes. Should the upstream not take it, what comes back says why.
+    fn poll(&mut self, connection: &mut Connection, context: &mut Context<'_>) {
+        if !self.is_flushed && !self.has_failed {
+            match self.poll_send(connection, context) {
+                Poll::Ready(Ok(())) => self.is_flushed = true,
+                Poll::Ready(Err(_)) => self.has_failed = true,
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    fn poll_send(&mut self, connection: &mut Connection, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.segments.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = slices.iter_mut().zip(&self.segments).map(|(slice, segment)| *slice = IoSlice::new(segment));
+            let count = count.count();
+            let slices = slices.get(..count).unwrap_or_default();
+            let written = ready!(Pin::new(&mut connection.stream).poll_write_vectored(context, slices))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent(written);
+        }
+        Pin::new(&mut connection.stream).poll_flush(context)
+    }
+
+    fn sent(&mut self, mut bytes: usize) {
+        while let Some(segment) = self.segments.front_mut().filter(|_| bytes > 0) {
+            let of_this = bytes.min(segment.len());
+            segment.advance(of_this);
+            bytes -= of_this;
+            if segment.is_empty() {
+                self.segments.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
