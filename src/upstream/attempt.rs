@@ -112,8 +112,8 @@ pub(super) async fn ask(
         }
     }
     let is_plain = question.method == Method::POST && question.headers.is_empty();
-    let ready = if is_plain { post(target, connect_limit) } else { request(target, question, connect_limit) };
-    http1::ask(&ready, target, question.body, question.length()).await
+    let ready = if is_plain { post(target) } else { request(target, question) };
+    http1::ask(&ready, target, question, connect_limit).await
 }
 
 /// What this request has beside, or in place of, the headers of its target.

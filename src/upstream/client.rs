@@ -122,13 +122,13 @@ fn kept<K: Clone + PartialEq, V: Clone>(all: &mut Kept<K, V>, key: &K, make: imp
 }
 
 /// A POST to this target with no headers of its own, prepared once per thread.
-pub(super) fn post(target: &Target, connect_limit: Duration) -> http1::Ready {
-    OPEN.with_borrow_mut(|open| open.at(Instant::now()).post(target, connect_limit))
+pub(super) fn post(target: &Target) -> http1::Ready {
+    OPEN.with_borrow_mut(|open| open.at(Instant::now()).post(target))
 }
 
 /// Any other request to this target.
-pub(super) fn request(target: &Target, question: &Question<'_>, connect_limit: Duration) -> http1::Ready {
-    OPEN.with_borrow_mut(|open| open.at(Instant::now()).request(target, question, connect_limit))
+pub(super) fn request(target: &Target, question: &Question<'_>) -> http1::Ready {
+    OPEN.with_borrow_mut(|open| open.at(Instant::now()).request(target, question))
 }
 
 impl Open {
@@ -156,27 +156,27 @@ impl Open {
         })
     }
 
-    fn http1_host(&mut self, target: &Target, connect_limit: Duration) -> Rc<http1::Host> {
+    fn http1_host(&mut self, target: &Target) -> Rc<http1::Host> {
         let uri = &target.uri;
         let way = (Arc::clone(&target.outbound), uri.scheme().cloned(), uri.authority().cloned());
         kept(&mut self.http1, &way, || {
             let tls = tls_config(&target.outbound.authorities, HTTP1);
             let codec = self.codec.get_or_insert_default().clone();
-            Rc::new(http1::Host::new(connector(&target.outbound), tls, connect_limit, codec))
+            Rc::new(http1::Host::new(connector(&target.outbound), tls, codec))
         })
     }
 
-    fn request(&mut self, target: &Target, question: &Question<'_>, connect_limit: Duration) -> http1::Ready {
+    fn request(&mut self, target: &Target, question: &Question<'_>) -> http1::Ready {
         let head = http1::head(&question.method, &target.uri, &question.headers_to(target));
-        http1::Ready { host: self.http1_host(target, connect_limit), head }
+        http1::Ready { host: self.http1_host(target), head }
     }
 
-    fn post(&mut self, target: &Target, connect_limit: Duration) -> http1::Ready {
+    fn post(&mut self, target: &Target) -> http1::Ready {
         if let Some(ready) = self.prepared.get(&target.id) {
             return ready;
         }
         let question = Question { method: Method::POST, headers: HeaderMap::new(), body: &[] };
-        let ready = self.request(target, &question, connect_limit);
+        let ready = self.request(target, &question);
         self.prepared.insert(&target.id, ready.clone());
         ready
     }

@@ -224,13 +224,26 @@ async fn a_channel_that_cannot_be_reached_is_asked_once_whatever_keys_it_has() {
 
 #[actix_web::test]
 async fn a_pooled_connection_that_was_closed_meanwhile_is_no_failure() {
-    let upstream =
-        FakeUpstream::in_turn([Reply::chat("Hello"), Reply::close_without_answer(), Reply::chat("Hello")]).await;
+    for goodbye in [Reply::close_without_answer(), Reply::error(408, "nobody asked for too long")] {
+        let upstream = FakeUpstream::in_turn([Reply::chat("Hello"), goodbye, Reply::chat("Hello")]).await;
+        let gateway = Setup::new([channel("up", &upstream)]).workers(1).start().await;
+        for _ in 0..2 {
+            assert_eq!(gateway.ask(&hello()).await.status, 200);
+        }
+        assert_eq!((gateway.health(0).failed(), upstream.received().len()), (0, 3));
+        gateway.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_pooled_connection_that_ends_after_a_word_is_a_failure() {
+    let interim = Reply::raw("HTTP/1.1 102 Processing\r\n\r\n");
+    let upstream = FakeUpstream::in_turn([Reply::chat("Hello"), interim, Reply::chat("Hello")]).await;
     let gateway = Setup::new([channel("up", &upstream)]).workers(1).start().await;
     for _ in 0..2 {
         assert_eq!(gateway.ask(&hello()).await.status, 200);
     }
-    assert_eq!((gateway.health(0).failed(), upstream.received().len()), (0, 3));
+    assert_eq!((gateway.health(0).failed(), upstream.received().len()), (1, 3));
     gateway.stop().await;
 }
 

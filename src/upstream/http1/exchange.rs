@@ -22,6 +22,10 @@ use super::host::Host;
 const SMALL_BODY_BYTES: usize = 16 * 1024;
 /// So many segments go out as one.
 const MAX_SLICES: usize = 16;
+/// A head is no longer than this, in bytes: so no name in it is longer than the codec can take.
+const MAX_HEAD_BYTES: usize = 65_535;
+/// As many interim answers are passed over.
+const MAX_INTERIM: usize = 32;
 /// For the line that tells the length.
 const LENGTH_LINE_BYTES: usize = 48;
 
@@ -41,6 +45,8 @@ pub(super) enum Lost {
 pub(in crate::upstream) struct Incoming {
     pub head: ResponseHead,
     host: Rc<Host>,
+    /// Whether the connection can serve another request after the body.
+    is_kept: bool,
     /// Until the end of the body.
     rest: Option<Rest>,
 }
@@ -49,6 +55,7 @@ pub(in crate::upstream) struct Incoming {
 struct Rest {
     connection: Connection,
     codec: ClientPayloadCodec,
+    ends_with_connection: bool,
     /// What has come of it, as it came.
     buffer: BytesMut,
     /// What is left of the request: an upstream may answer before it has all of it.
@@ -73,14 +80,18 @@ pub(super) async fn exchange(
     let mut upload = Upload::new(head, body, length);
     let mut codec = ClientCodec::new(host.codec());
     let mut buffer = BytesMut::new();
+    let mut interim = 0;
     let head = poll_fn(|context| {
         upload.poll(&mut connection, context);
         loop {
+            if buffer.len() > MAX_HEAD_BYTES {
+                return Poll::Ready(Err(Lost::NotHttp));
+            }
             if !buffer.is_empty() {
                 match codec.decode(&mut buffer) {
-                    // What is only said meanwhile has no body, and is followed by the answer.
                     Ok(Some(head)) if is_interim(head.status) => {
-                        if !matches!(codec.message_type(), MessageType::None) {
+                        interim += 1;
+                        if interim > MAX_INTERIM || !matches!(codec.message_type(), MessageType::None) {
                             return Poll::Ready(Err(Lost::NotHttp));
                         }
                         continue;
@@ -92,29 +103,64 @@ pub(super) async fn exchange(
             }
             let read = ready!(connection.poll_read(&mut buffer, context));
             match read {
-                Ok(0) | Err(_) if !buffer.is_empty() => return Poll::Ready(Err(Lost::Midway)),
+                Ok(0) | Err(_) if interim > 0 || !buffer.is_empty() => return Poll::Ready(Err(Lost::Midway)),
                 Ok(0) => return Poll::Ready(Err(Lost::Closed)),
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(Err(Lost::Reset)),
             }
         }
     });
-    let head = head.await?;
-    let mut incoming = Incoming { head, host: Rc::clone(host), rest: None };
-    let has_body = !matches!(codec.message_type(), MessageType::None);
-    let rest = Rest { connection, codec: codec.into_payload_codec(), buffer, upload };
-    if has_body {
-        incoming.rest = Some(rest);
-    } else if incoming.is_without_body() {
-        incoming.end(rest);
+    let mut head = head.await?;
+    let (end, is_clear) = end_of_body(&head, !matches!(codec.message_type(), MessageType::None))?;
+    if !is_clear {
+        // It says what is not so.
+        head.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    let is_kept = is_clear && head.version == Version::HTTP_11 && head.connection_type() == ConnectionType::KeepAlive;
+    let rest = Rest {
+        connection,
+        codec: codec.into_payload_codec(),
+        ends_with_connection: end == End::OfConnection,
+        buffer,
+        upload,
+    };
+    let mut incoming = Incoming { head, host: Rc::clone(host), is_kept, rest: None };
+    match end {
+        End::Here => incoming.end(rest),
+        End::Told | End::OfConnection => incoming.rest = Some(rest),
     }
     Ok(incoming)
 }
 
-/// Whether nothing else tells the end of the body.
-fn ends_with_connection(head: &ResponseHead) -> bool {
-    let tells = |name| head.headers().contains_key(name);
-    head.version == Version::HTTP_10 && !tells(header::CONTENT_LENGTH) && !tells(header::TRANSFER_ENCODING)
+/// Where a body ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// There is none.
+    Here,
+    /// Its length or its last chunk tells.
+    Told,
+    OfConnection,
+}
+
+/// Where the body of an answer ends (RFC 9112, section 6.3), and whether all that its head says agrees with that, so
+/// that what follows can be the next answer. `is_read` is whether the codec reads a body.
+fn end_of_body(head: &ResponseHead, is_read: bool) -> Result<(End, bool), Lost> {
+    let is_chunked = head.headers().contains_key(header::TRANSFER_ENCODING);
+    // What is no number the codec has refused.
+    let length = head.headers().get(header::CONTENT_LENGTH).map(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = length.map(Option::unwrap_or_default);
+    let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Ok(match (is_chunked, length) {
+        _ if is_bodiless => (End::Here, !is_chunked && length.unwrap_or_default() == 0),
+        (true, _) if !is_read || head.version == Version::HTTP_10 => return Err(Lost::NotHttp),
+        (true, length) => (End::Told, length.is_none()),
+        (false, Some(0)) => (End::Here, true),
+        (false, Some(_)) if !is_read => return Err(Lost::NotHttp),
+        (false, Some(_)) => (End::Told, true),
+        (false, None) if is_read => (End::OfConnection, false),
+        // There may be one, which the codec leaves where it is.
+        (false, None) => (End::Here, false),
+    })
 }
 
 fn is_interim(status: StatusCode) -> bool {
@@ -122,13 +168,6 @@ fn is_interim(status: StatusCode) -> bool {
 }
 
 impl Incoming {
-    /// Whether its head says that there is no body. One without a length may still have one, which the codec leaves
-    /// where it is.
-    fn is_without_body(&self) -> bool {
-        self.head.headers().contains_key(header::CONTENT_LENGTH)
-            || matches!(self.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    }
-
     /// The next piece. A body that breaks off ends with an error.
     pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
@@ -146,7 +185,7 @@ impl Incoming {
                 Err(_) => break,
             }
             match ready!(rest.connection.poll_read(&mut rest.buffer, context)) {
-                Ok(0) if ends_with_connection(&self.head) => {
+                Ok(0) if rest.ends_with_connection => {
                     self.rest = None;
                     return Poll::Ready(None);
                 }
@@ -161,8 +200,7 @@ impl Incoming {
     /// The answer is complete: whether its connection can serve another request.
     fn end(&self, rest: Rest) {
         let Rest { connection, buffer, upload, .. } = rest;
-        let is_kept = self.head.version == Version::HTTP_11 && self.head.connection_type() == ConnectionType::KeepAlive;
-        if is_kept && buffer.is_empty() && upload.is_done() {
+        if self.is_kept && buffer.is_empty() && upload.is_done() {
             self.host.keep(connection, Instant::now());
         }
     }

@@ -17,7 +17,6 @@ use crate::upstream::client::{Connector, KEEP_ALIVE, LIFETIME};
 pub(in crate::upstream) struct Host {
     connector: Connector,
     tls: Arc<ClientConfig>,
-    connect_limit: Duration,
     /// What the codec wants to have been told; nothing of it is for clients.
     codec: ServiceConfig,
     /// The last one used is the last.
@@ -30,8 +29,8 @@ struct Idle {
 }
 
 impl Host {
-    pub fn new(connector: Connector, tls: Arc<ClientConfig>, connect_limit: Duration, codec: ServiceConfig) -> Self {
-        Self { connector, tls, connect_limit, codec, idle: RefCell::default() }
+    pub fn new(connector: Connector, tls: Arc<ClientConfig>, codec: ServiceConfig) -> Self {
+        Self { connector, tls, codec, idle: RefCell::default() }
     }
 
     pub(super) fn codec(&self) -> ServiceConfig {
@@ -59,12 +58,12 @@ impl Host {
         }
     }
 
-    /// A connection of its own for a request to `uri`, which is at this host.
+    /// A connection of its own for a request to `uri`, which is at this host; `limit` is for TCP, and once more for TLS.
     ///
     /// # Errors
     ///
     /// None came about.
-    pub(super) async fn connect(&self, uri: &Uri) -> Result<Connection, ConnectError> {
-        Connection::open(&self.connector, &self.tls, uri, self.connect_limit).await
+    pub(super) async fn connect(&self, uri: &Uri, limit: Duration) -> Result<Connection, ConnectError> {
+        Connection::open(&self.connector, &self.tls, uri, limit).await
     }
 }

@@ -15,12 +15,14 @@ mod host;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use awc::http::StatusCode;
 use bytes::Bytes;
 use futures::FutureExt;
 
 use crate::canon::{Failure, FailureKind};
 
 use super::attempt::not_connected;
+use super::question::Question;
 use super::response::Response;
 use super::target::Target;
 
@@ -31,8 +33,7 @@ pub(super) use head::head;
 pub(super) use host::Host;
 
 /// A connection that the upstream has closed, or that something on the way has forgotten, fails as soon as the first
-/// packet has come back: within this time, and with nothing of an answer. Then nobody has seen the request, and it is
-/// sent again.
+/// packet has come back: within this time, and with nothing of an answer. Then the request is sent again.
 const STALE_CONNECTION: Duration = Duration::from_millis(500);
 
 /// A request that is ready to be sent, but for its body and the length of that.
@@ -51,20 +52,23 @@ pub(super) struct Ready {
 pub(super) async fn ask(
     Ready { host, head }: &Ready,
     target: &Target,
-    body: &[Bytes],
-    length: Option<usize>,
+    question: &Question<'_>,
+    connect_limit: Duration,
 ) -> Result<Response, Failure> {
     let started = Instant::now();
+    let is_early = || started.elapsed() < STALE_CONNECTION;
     if let Some(connection) = host.kept(started) {
-        match exchange(connection, host, head, body, length).await {
+        match exchange(connection, host, head, question.body, question.length()).await {
+            // Some say so before they close a connection that nobody uses (RFC 9110, section 15.5.9).
+            Ok(incoming) if incoming.head.status == StatusCode::REQUEST_TIMEOUT && is_early() => {}
             Ok(incoming) => return Ok(incoming.into()),
-            Err(Lost::Closed | Lost::Reset) if started.elapsed() < STALE_CONNECTION => {}
+            Err(Lost::Closed | Lost::Reset) if is_early() => {}
             Err(lost) => return Err(not_answered(&lost)),
         }
     }
-    let connecting = host.connect(&target.uri).boxed_local();
+    let connecting = host.connect(&target.uri, connect_limit).boxed_local();
     let connection = connecting.await.map_err(|error| not_connected(&error, &target.outbound))?;
-    match exchange(connection, host, head, body, length).await {
+    match exchange(connection, host, head, question.body, question.length()).await {
         Ok(incoming) => Ok(incoming.into()),
         Err(lost) => Err(not_answered(&lost)),
     }

@@ -25,7 +25,7 @@ fn in_system(test: impl AsyncFnOnce(Rc<Host>)) {
     actix_rt::System::new().block_on(async {
         let connector = rc_service(fn_service(async |_: ConnectInfo<Uri>| Err(ConnectError::NoRecords)));
         let tls = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        test(Rc::new(Host::new(connector, Arc::new(tls), PATIENCE, ServiceConfig::default()))).await;
+        test(Rc::new(Host::new(connector, Arc::new(tls), ServiceConfig::default()))).await;
     });
 }
 
@@ -102,6 +102,9 @@ fn a_whole_answer_leaves_its_connection_for_the_next_request() {
             ),
             ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), "", true),
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(), "", true),
+            ("HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n".to_owned(), "", false),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(), "", false),
+            (CHUNKED.replace("200", "204"), "", false),
             (format!("{SIZED}hello and more"), "hello", false),
             ("HTTP/1.1 200 OK\r\n\r\nhello".to_owned(), "", false),
             ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello".to_owned(), "hello", false),
@@ -111,6 +114,19 @@ fn a_whole_answer_leaves_its_connection_for_the_next_request() {
             assert_eq!(read.ok().as_deref(), Some(text), "{said}");
             assert_eq!(keeps_a_connection(&host), is_kept, "{said}");
         }
+    });
+}
+
+#[test]
+fn a_length_beside_chunks_is_not_believed() {
+    in_system(async |host| {
+        let (here, mut there) = duplex(1000);
+        let said = CHUNKED.replace("\r\n\r\n", "\r\ncontent-length: 2\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+        there.write_all(said.as_bytes()).await.unwrap();
+        let mut incoming = ask(over(here), &host, &[]).await.ok().unwrap();
+        assert!(!incoming.head.headers().contains_key(header::CONTENT_LENGTH));
+        assert_eq!(read(&mut incoming).await.ok().as_deref(), Some("hello"));
+        assert!(!keeps_a_connection(&host));
     });
 }
 
@@ -143,11 +159,16 @@ fn it_is_told_how_there_came_to_be_no_answer() {
         for (said, expected) in [
             ("", "closed"),
             ("HTTP/1.1 200", "midway"),
-            ("HTTP/1.1 100 Continue\r\n\r\n", "closed"),
+            ("HTTP/1.1 100 Continue\r\n\r\n", "midway"),
             ("SSH-2.0-OpenSSH_9.2\r\n", "not HTTP"),
             ("HTTP/1.1 103 Early Hints\r\ncontent-length: 5\r\n\r\nhello", "not HTTP"),
+            (&"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INTERIM + 1), "not HTTP"),
+            (&format!("HTTP/1.1 200 OK\r\n{}: b\r\n\r\n", "a".repeat(MAX_HEAD_BYTES + 1)), "not HTTP"),
+            ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "not HTTP"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nhello", "not HTTP"),
+            ("HTTP/1.1 200 OK\r\nupgrade: websocket\r\ncontent-length: 5\r\n\r\nhello", "not HTTP"),
         ] {
-            let (here, mut there) = duplex(64 * 1024);
+            let (here, mut there) = duplex(256 * 1024);
             there.write_all(said.as_bytes()).await.unwrap();
             there.shutdown().await.unwrap();
             let lost = match ask(over(here), &host, &[]).await {
