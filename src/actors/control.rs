@@ -116,6 +116,11 @@ impl Control {
         self.started.elapsed()
     }
 
+    /// A moment, as all scheduling counts it.
+    pub fn at(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.started)
+    }
+
     /// How the channels are doing.
     pub fn health(&self) -> &HealthBoard {
         &self.health

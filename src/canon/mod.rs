@@ -11,6 +11,7 @@ mod event;
 mod failure;
 mod image;
 mod operation;
+mod request_id;
 mod rerank;
 mod usage;
 
@@ -23,5 +24,6 @@ pub use event::{ChatEvent, FinishReason};
 pub use failure::{Failure, FailureKind, Next, Origin};
 pub use image::{Dimensions, Image, ImageRequest, ImageUsage, Images};
 pub use operation::{AnswerKind, BodyKind, Operation, Row};
+pub use request_id::RequestId;
 pub use rerank::{Document, Ranked, Ranking, RerankRequest};
 pub use usage::Usage;

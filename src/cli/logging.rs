@@ -174,12 +174,15 @@ fn write_text_fields(line: &mut impl Write, source: &dyn Source) -> io::Result<(
 }
 
 fn is_one_word(text: &str) -> bool {
-    let has_no_meaning = |c| match c {
-        '"' | '\'' | '=' | '\\' => false,
-        '!'..='~' | '…' => true,
-        c => c.is_alphanumeric(),
-    };
-    !text.is_empty() && text.chars().all(has_no_meaning)
+    let has_no_meaning = |byte: u8| byte.is_ascii_graphic() && !b"\"'=\\".contains(&byte);
+    // Nearly every word is of ASCII alone.
+    if text.bytes().all(has_no_meaning) {
+        return !text.is_empty();
+    }
+    text.chars().all(|c| match u8::try_from(c) {
+        Ok(byte) if byte.is_ascii() => has_no_meaning(byte),
+        _ => c == '…' || c.is_alphanumeric(),
+    })
 }
 
 /// The value of a field.

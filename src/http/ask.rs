@@ -28,9 +28,9 @@ pub async fn ask(
     payload: web::Payload,
     gateway: web::Data<Gateway>,
 ) -> HttpResponse {
-    let request_id: Arc<str> = new_request_id().into();
+    let request_id = new_request_id();
     let client_ip = client_ip(&request, &gateway.config().trusted_proxies);
-    let mut account = Account::open(&gateway.relay, Arc::clone(&request_id), operation.row().endpoint, client_ip);
+    let mut account = Account::open(&gateway.relay, request_id, operation.row().endpoint, client_ip);
     let reply = match read(operation, &request, payload, &gateway, &mut account).await {
         Ok((client, asked)) if gateway.config().keeps_alive && asked.request.has_events() => {
             let (gateway, interval) = (gateway.clone(), asked.keepalive.clone());
@@ -43,7 +43,7 @@ pub async fn ask(
             failure.into()
         }
     };
-    response(reply, &request_id)
+    response(reply, request_id)
 }
 
 /// Who asks, and for what.
@@ -65,7 +65,7 @@ async fn read(
         prompt_tokens: config.measures_prompts.then(|| tokens(asked.chars())),
         request: asked,
         anthropic_beta: features_in_beta(request.headers()),
-        request_id: Arc::clone(account.request_id()),
+        request_id: account.request_id(),
         keepalive: Interval::default(),
         media_fetch: config.media_fetch,
         fetched: Fetched::default(),

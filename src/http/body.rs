@@ -2,14 +2,14 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::rt::time::timeout;
 use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::canon::{Failure, FailureKind};
 use crate::dialect::form::{Form, Scanner, boundary_of};
@@ -107,18 +107,21 @@ fn announced_length(headers: &HeaderMap) -> Option<usize> {
 struct Pieces {
     payload: Payload,
     patience: Duration,
-    began: Instant,
+    /// Since when it is waited for, once it is.
+    began: Option<Instant>,
     received: usize,
 }
 
 impl Pieces {
     fn of(payload: Payload, patience: Duration) -> Self {
-        Self { payload, patience, began: Instant::now(), received: 0 }
+        Self { payload, patience, began: None, received: 0 }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        let left = time_left(self.patience, self.received, self.began.elapsed());
-        match timeout(left, piece(&mut self.payload)).await {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        let left = time_left(self.patience, self.received, now.duration_since(began));
+        match timeout_at(now + left, piece(&mut self.payload)).await {
             Ok(Some(Ok(piece))) => {
                 self.received += piece.len();
                 Ok(Some(piece))

@@ -1,7 +1,5 @@
 //! Requests that the gateway answers itself, with all that is said and noted of a request.
 
-use std::sync::Arc;
-
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::canon::Failure;
@@ -19,9 +17,9 @@ pub async fn direct(
     endpoint: &'static str,
     answer: impl AsyncFnOnce(&mut Account) -> Result<HttpResponse, Failure>,
 ) -> HttpResponse {
-    let request_id: Arc<str> = new_request_id().into();
+    let request_id = new_request_id();
     let client_ip = client_ip(request, &gateway.config().trusted_proxies);
-    let mut account = Account::open(&gateway.relay, Arc::clone(&request_id), endpoint, client_ip);
+    let mut account = Account::open(&gateway.relay, request_id, endpoint, client_ip);
     let mut response = match answer(&mut account).await {
         Ok(response) => {
             account.answered();
@@ -32,6 +30,6 @@ pub async fn direct(
             error_response(&failure)
         }
     };
-    name_request(response.headers_mut(), &request_id);
+    name_request(response.headers_mut(), request_id);
     response
 }

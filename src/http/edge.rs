@@ -21,7 +21,7 @@ use actix_web::{Error, HttpResponse};
 use bytes::Bytes;
 use futures::FutureExt;
 
-use crate::canon::{Failure, FailureKind};
+use crate::canon::{Failure, FailureKind, RequestId};
 
 use super::connections::{Asking, Connection};
 use super::errors::error_response;
@@ -34,8 +34,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const HEALTH: &str = "/healthz";
 
 /// A new name for a request.
-pub fn new_request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
+pub fn new_request_id() -> RequestId {
+    uuid::Uuid::new_v4().as_u128().into()
 }
 
 /// The outermost middleware.
@@ -114,8 +114,8 @@ where
 }
 
 /// Says in an answer how its request is named.
-pub fn name_request(headers: &mut HeaderMap, id: &str) {
-    if let Ok(id) = HeaderValue::from_str(id) {
+pub fn name_request(headers: &mut HeaderMap, id: RequestId) {
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert(REQUEST_ID, id);
     }
 }
@@ -137,7 +137,7 @@ fn finish(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
     if !headers.contains_key(&REQUEST_ID) {
-        name_request(headers, &new_request_id());
+        name_request(headers, new_request_id());
     }
 }
 

@@ -7,6 +7,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::canon::RequestId;
 use crate::relay::{Answer, Reply};
 use crate::routing::Quota;
 
@@ -21,7 +22,7 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
 
 /// The answer with all that is said beside it: what is left of the client's limit, in the headers
 /// that OpenAI's clients know ("Rate limits in headers"), and to an admin the attempts.
-pub fn response(reply: Reply, request_id: &str) -> HttpResponse {
+pub fn response(reply: Reply, request_id: RequestId) -> HttpResponse {
     let mut response = match reply.answer {
         Ok(Answer::Whole { content_type, body }) => answered(content_type, BoxBody::new(body)),
         Ok(Answer::Bytes { content_type, body }) => unbuffered(answered(content_type, BoxBody::new(body))),
@@ -68,8 +69,8 @@ fn insert_quota(headers: &mut HeaderMap, quota: Quota) {
 
 /// A span of time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`, `2h0m0s`.
 fn span(span: Duration) -> String {
-    // In whole numbers: to print fractions takes longer than to find a channel.
-    let ms = span.as_nanos().div_ceil(1_000_000);
+    // In whole numbers, and not the longest: to print others takes longer than to find a channel.
+    let ms = span.as_secs().saturating_mul(1000).saturating_add(span.subsec_nanos().div_ceil(1_000_000).into());
     let (seconds, rest) = (ms / 1000, ms % 1000);
     match seconds {
         0 => format!("{ms}ms"),

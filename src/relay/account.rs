@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::{Lease, Place};
-use crate::canon::{Failure, FailureKind, Usage};
+use crate::canon::{Failure, FailureKind, RequestId, Usage};
 use crate::config::{ClientKey, Secret, shown};
 use crate::metrics::{Ending, Metrics};
 use crate::stats::{AttemptRow, RequestRow};
 
 use super::answer::Relay;
-use super::trail::{self, Trial};
+use super::trail::{self, Trial, milliseconds};
 
 /// What the log has of a request whose client left before it got an answer, as nginx has it.
 const CLIENT_LEFT: u16 = 499;
@@ -22,7 +22,7 @@ const CLIENT_LEFT: u16 = 499;
 pub struct Account {
     stats: Place,
     metrics: Arc<Metrics>,
-    request_id: Arc<str>,
+    request_id: RequestId,
     endpoint: &'static str,
     started: Instant,
     /// The client's key as it may be shown.
@@ -57,7 +57,7 @@ struct Kept {
 
 impl Account {
     /// Opens the account of a request that has just come in.
-    pub fn open(relay: &Relay, request_id: Arc<str>, endpoint: &'static str, client_ip: Option<IpAddr>) -> Self {
+    pub fn open(relay: &Relay, request_id: RequestId, endpoint: &'static str, client_ip: Option<IpAddr>) -> Self {
         let stats = relay.stats.place();
         let kept = stats.settings().map(|settings| Kept {
             whole_keys: settings.keeps_whole_keys,
@@ -87,8 +87,8 @@ impl Account {
     }
 
     /// The `x-request-id` of the answer.
-    pub fn request_id(&self) -> &Arc<str> {
-        &self.request_id
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
     }
 
     /// The client is known.
@@ -113,11 +113,12 @@ impl Account {
         (self.status, self.ending) = (Some(failure.status()), Some(Ending::Failed(failure.kind)));
     }
 
-    /// An attempt at a model begins. Neither succeeded nor failed, it ends undecided: the client left.
-    pub fn attempt(&mut self, lease: &Lease, model: &Arc<str>) {
+    /// An attempt at a model begins now. Neither succeeded nor failed, it ends undecided: the client left.
+    pub fn attempt(&mut self, lease: &Lease, model: &Arc<str>, now: Instant) {
         let keeps_whole_keys = self.kept.as_ref().is_some_and(|kept| kept.whole_keys);
         let whole_key = || lease.key_label().and_then(|_| lease.channel().keys.get(lease.key()).map(Secret::exposed));
-        self.attempts.push(Trial::begin(lease, model, if keeps_whole_keys { whole_key() } else { None }));
+        let whole_key = if keeps_whole_keys { whole_key() } else { None };
+        self.attempts.push(Trial::begin(lease, model, whole_key, now));
     }
 
     /// The attempt's first event is here, and with it the answer: the first of its pieces, or all of it.
@@ -175,7 +176,7 @@ impl Account {
     fn end_attempt(&mut self, ending: Ending, status: Option<u16>) {
         let number = self.attempts.len();
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.end(ending, status, &self.request_id, number);
+            attempt.end(ending, status, self.request_id, number);
         }
     }
 
@@ -197,7 +198,7 @@ impl Account {
         let usage = self.usage.unwrap_or_default();
         log::info!(
             target: "uni_api::request",
-            id = &*self.request_id,
+            id = self.request_id.as_str(),
             endpoint = self.endpoint,
             key = self.key.as_deref(),
             model = model.as_deref(),
@@ -222,7 +223,7 @@ impl Account {
 
     fn row(&mut self, kept: Kept, time: Duration) -> RequestRow {
         RequestRow {
-            request_id: Arc::clone(&self.request_id),
+            request_id: self.request_id,
             endpoint: self.endpoint,
             client_ip: kept.client_ip,
             process_time: time,
@@ -262,10 +263,6 @@ fn success(ending: Ending) -> Option<bool> {
         Ending::Failed(_) => Some(false),
         Ending::Cancelled => None,
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Account {

@@ -1,7 +1,6 @@
 //! One attempt, up to the commit point.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
 use bytes::{Bytes, BytesMut};
@@ -70,16 +69,15 @@ pub async fn attempt(asked: &Asked, lease: &Lease, deadline: Instant) -> Result<
     begun.map_err(|failure| attributed(failure, lease))
 }
 
-/// The outcome of `step`, unless it takes longer than its own limit, which is a failure of `kind`, or
-/// than the whole request may. No async function: its future would have room for `step` twice. Nor does it have to hold
-/// a long one: what is pinned where it was made does not move.
+/// The outcome of `step`, unless it is not there at its own limit, which is a failure of `kind`, or at the deadline of the
+/// whole request. No async function: its future would have room for `step` twice. Nor does it have to hold a long one:
+/// what is pinned where it was made does not move.
 pub(super) fn within<T>(
-    limit: Duration,
+    limit: Instant,
     deadline: Instant,
     kind: FailureKind,
     step: impl Future<Output = Result<T, Failure>>,
 ) -> impl Future<Output = Result<T, Failure>> {
-    let limit = Instant::now() + limit;
     timeout_at(limit.min(deadline), step).map(move |outcome| match outcome {
         Ok(outcome) => outcome,
         Err(_) if deadline < limit => Err(deadline_passed()),
@@ -110,24 +108,29 @@ pub fn attributed(failure: Failure, lease: &Lease) -> Failure {
 async fn whole(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let limits = lease.limits();
     let outgoing = exchange.outgoing().await?;
-    let total = pin!(async {
-        let head = pin!(upstream::send(lease.target(), outgoing, limits));
-        let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
-        let is_complete = answer.length.is_some();
-        Ok((answer.body.collect(MAX_ANSWER_BYTES).await?, is_complete))
-    });
-    let (body, is_complete) = within(limits.total, deadline, FailureKind::TotalTimeout, total).await?;
+    let sent = Instant::now();
+    let (first_event, total) = (sent + limits.first_event, sent + limits.total);
+    let (limit, kind) = match first_event <= total {
+        true => (first_event, FailureKind::FirstEventTimeout),
+        false => (total, FailureKind::TotalTimeout),
+    };
+    let head = pin!(upstream::send(lease.target(), outgoing, limits));
+    let answer = within(limit, deadline, kind, head).await?;
+    let is_complete = answer.length.is_some();
+    let body = pin!(answer.body.collect(MAX_ANSWER_BYTES));
+    let body = within(total, deadline, FailureKind::TotalTimeout, body).await?;
     let (body, usage) = exchange.read_answer(body, is_complete)?;
     Ok(Begun::Whole { body, content_type: HeaderValue::from_static("application/json"), usage })
 }
 
 async fn stream(exchange: &Exchange<'_>, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let outgoing = exchange.outgoing().await?;
+    let first_event = Instant::now() + lease.limits().first_event;
     let begun = pin!(async {
         let answer = upstream::send(lease.target(), outgoing, lease.limits()).await?;
         begin_stream(answer, exchange.stream(), |document| exchange.read_answer(document, false).err()).await
     });
-    within(lease.limits().first_event, deadline, FailureKind::FirstEventTimeout, begun).await
+    within(first_event, deadline, FailureKind::FirstEventTimeout, begun).await
 }
 
 /// Waits for the first event of a stream that says something. `fault_in` looks at a document that

@@ -25,7 +25,6 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream; charset
 /// stream, the first byte of a sound, the whole of anything else.
 pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Result<Begun, Failure> {
     let (limits, model) = (lease.limits(), lease.upstream_model());
-    let started = Instant::now();
     let translation = match lease.target().wire() {
         Wire::Same => None,
         Wire::Call(translation) => Some(translation),
@@ -38,11 +37,11 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
             overridden(body, lease.channel(), &call.model).into()
         }
     };
+    let sent = Instant::now();
+    let (first_event, total) = (sent + limits.first_event, sent + limits.total);
     let head = upstream::send(lease.target(), outgoing, limits);
-    let answer = within(limits.first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
-    let first_event = limits.first_event.saturating_sub(started.elapsed());
+    let answer = within(first_event, deadline, FailureKind::FirstEventTimeout, head).await?;
     if let Some(translation) = translation {
-        let total = limits.total.saturating_sub(started.elapsed());
         let whole = translated(translation, call, answer);
         return within(total, deadline, FailureKind::TotalTimeout, whole).await;
     }
@@ -61,7 +60,6 @@ pub(super) async fn attempt(call: &Call, lease: &Lease, deadline: Instant) -> Re
     if are_bytes && !is_text(&answer) {
         return within(first_event, deadline, FailureKind::FirstEventTimeout, bytes(answer)).await;
     }
-    let total = limits.total.saturating_sub(started.elapsed());
     within(total, deadline, FailureKind::TotalTimeout, whole(call.operation, answer)).await
 }
 

@@ -7,7 +7,7 @@ use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
 use crate::actors::Lease;
-use crate::canon::{AnswerKind, ChatEvent, Failure, FailureKind, Operation, Usage};
+use crate::canon::{AnswerKind, ChatEvent, Failure, FailureKind, Operation, RequestId, Usage};
 use crate::config::{Channel, MediaFetch};
 use crate::dialect::call::Call;
 use crate::dialect::openai_chat::{self, AnswerHead, read_request};
@@ -94,7 +94,7 @@ pub struct Asked {
     /// The tokens of the prompt, as estimated, where a limit depends on it.
     pub prompt_tokens: Option<u64>,
     /// The `x-request-id` of the answer.
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
     /// How long the client may be told nothing, as far as that is known.
     pub keepalive: Interval,
     /// Which addresses of images and documents may be fetched.

@@ -89,7 +89,8 @@ impl<'a> Journey<'a> {
                 Err(failure) => return Err(self.told.instead_of(failure)),
             };
             let Some(ticket) = &mut self.ticket else { return Err(lost()) };
-            let now = self.control.now();
+            let moment = Instant::now();
+            let now = self.control.at(moment.into_std());
             let lease = match decision {
                 Decision::Granted(lease) => lease,
                 Decision::Admitted => continue,
@@ -110,8 +111,8 @@ impl<'a> Journey<'a> {
             if left.is_zero() {
                 return Err(self.told.instead_of(deadline_passed()));
             }
-            account.attempt(&lease, &ticket.model);
-            let failure = match attempt(&lease, Instant::now() + left).await {
+            account.attempt(&lease, &ticket.model, moment.into_std());
+            let failure = match attempt(&lease, moment + left).await {
                 Ok(answer) => return Ok((answer, lease)),
                 Err(failure) => failure,
             };

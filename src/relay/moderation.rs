@@ -66,7 +66,7 @@ async fn judge(text: &str, lease: &Lease, deadline: Instant) -> Result<bool, Fai
         let answer = upstream::send(lease.target(), body.into(), limits).await?;
         moderation::read_answer(&answer.body.collect(MAX_ANSWER_BYTES).await?)
     };
-    within(limits.first_event, deadline, FailureKind::FirstEventTimeout, judgement)
+    within(Instant::now() + limits.first_event, deadline, FailureKind::FirstEventTimeout, judgement)
         .await
         .map_err(|failure| attributed(failure, lease))
 }

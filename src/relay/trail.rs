@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::actors::Lease;
+use crate::canon::RequestId;
 use crate::metrics::{Ending, Series};
 
 /// A header with more attempts than fit here, in bytes, leaves some out: a proxy in front answers with
@@ -41,8 +42,8 @@ pub(super) struct End {
 }
 
 impl Trial {
-    /// An attempt that begins.
-    pub fn begin(lease: &Lease, model: &Arc<str>, whole_key: Option<Arc<str>>) -> Self {
+    /// An attempt that begins now.
+    pub fn begin(lease: &Lease, model: &Arc<str>, whole_key: Option<Arc<str>>, now: Instant) -> Self {
         Self {
             provider: Arc::clone(&lease.channel().name),
             model: Arc::clone(model),
@@ -50,7 +51,7 @@ impl Trial {
             whole_key,
             region: lease.region().cloned(),
             series: Arc::clone(lease.series(model)),
-            started: Instant::now(),
+            started: now,
             over: None,
         }
     }
@@ -61,7 +62,7 @@ impl Trial {
     }
 
     /// It ends. A failed one is a warning in the log, as attempt `number` of the request.
-    pub fn end(&mut self, ending: Ending, status: Option<u16>, request_id: &str, number: usize) {
+    pub fn end(&mut self, ending: Ending, status: Option<u16>, request_id: RequestId, number: usize) {
         let duration = self.started.elapsed();
         self.over = Some(End { ending, status, duration });
         self.series.attempt(ending);
@@ -95,8 +96,13 @@ impl Trial {
         let End { ending, status, duration } = self.over.unwrap_or_else(under_way);
         let status = status.map(|status| format!(";status={status}")).unwrap_or_default();
         // Writing to a String cannot fail.
-        let _ = write!(header, ";outcome={}{status};ms={}", ending.code(), duration.as_millis());
+        let _ = write!(header, ";outcome={}{status};ms={}", ending.code(), milliseconds(duration));
     }
+}
+
+/// A time in whole milliseconds, in a type that is soon written.
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Attempts as a list: `openai;key=sk-ab..yz;outcome=rate_limit_exceeded;status=429;ms=12,

@@ -124,16 +124,18 @@ mod tests {
                 Store::open(&path).unwrap();
             }
             let mut store = Store::open(&path).unwrap();
+            let id = row().request_id;
             store.write(&[row()]).unwrap();
             let requests = "SELECT concat_ws('|', request_id, api_key, text, total_tokens, ifnull(success, 'null'),
                 ifnull(status, 'null'), ifnull(attempts, 'null')) AS line FROM request_stats ORDER BY id";
             assert_eq!(
                 lines(&mut store, requests),
-                ["old|sk-whole|Hi|3|null|null|null", "id-1|sk-ab…yz#00000000|hello|7|1|200|1"]
+                ["old|sk-whole|Hi|3|null|null|null".to_owned(), format!("{id}|sk-ab…yz#00000000|hello|7|1|200|1")]
             );
             let attempts = "SELECT concat_ws('|', request_id, provider, success, ifnull(outcome, 'null'),
                 timestamp IS NULL) AS line FROM channel_stats ORDER BY id";
-            assert_eq!(lines(&mut store, attempts), ["old|openai|1|null|0", "id-1|openai|1|ok|0"]);
+            let expected = ["old|openai|1|null|0".to_owned(), format!("{id}|openai|1|ok|0")];
+            assert_eq!(lines(&mut store, attempts), expected);
         }
     }
 

@@ -114,7 +114,7 @@ impl<'a> NewRequest<'a> {
         let usage = row.usage.unwrap_or_default();
         let tokens = |count: Option<i64>| count.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
         Self {
-            request_id: Some(&row.request_id),
+            request_id: Some(row.request_id.as_str()),
             endpoint: Some(row.endpoint),
             client_ip,
             process_time: Some(row.process_time.as_secs_f32()),
@@ -187,7 +187,7 @@ impl<'a> NewAttempt<'a> {
     /// An attempt of a request that came in at this second.
     pub(super) fn of(row: &'a RequestRow, attempt: &'a AttemptRow, second: &'a str) -> Self {
         Self {
-            request_id: Some(&row.request_id),
+            request_id: Some(row.request_id.as_str()),
             provider: Some(&attempt.provider),
             model: Some(&attempt.model),
             api_key: row.api_key.as_deref(),

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::canon::Usage;
+use crate::canon::{RequestId, Usage};
 
 /// What is recorded of one request, whatever became of it.
 #[derive(Clone, Debug)]
 pub struct RequestRow {
     /// The `x-request-id` of the answer; joins the two tables.
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
     /// Method and path.
     pub endpoint: &'static str,
     /// The client's address.
@@ -69,7 +69,7 @@ pub(super) mod tests {
     /// A request that was answered at once.
     pub fn row() -> RequestRow {
         RequestRow {
-            request_id: "id-1".into(),
+            request_id: 1.into(),
             endpoint: "POST /v1/chat/completions",
             client_ip: Some(IpAddr::from([127, 0, 0, 1])),
             process_time: Duration::from_millis(1500),

@@ -72,15 +72,13 @@ impl Store {
         let address = |row: &RequestRow| row.client_ip.map(|address| address.to_string().into());
         let addresses: Vec<Option<Arc<str>>> = told(rows, |row| row.client_ip, address);
         let rows = || rows.iter().zip(&seconds);
-        let requests =
-            rows().zip(&addresses).map(|((row, second), address)| NewRequest::of(row, second, address.as_deref()));
-        let requests: Vec<_> = requests.collect();
-        let attempts =
-            rows().flat_map(|(row, second)| row.attempts.iter().map(|attempt| NewAttempt::of(row, attempt, second)));
-        let attempts: Vec<_> = attempts.collect();
         self.in_transaction(|connection| {
-            insert(&requests, connection)?;
-            insert(&attempts, connection)
+            let requests = rows().zip(&addresses);
+            let requests = requests.map(|((row, second), address)| NewRequest::of(row, second, address.as_deref()));
+            insert(requests, connection)?;
+            let attempts =
+                rows().flat_map(|(row, second)| row.attempts.iter().map(move |attempt| (row, attempt, second)));
+            insert(attempts.map(|(row, attempt, second)| NewAttempt::of(row, attempt, second)), connection)
         })
     }
 
@@ -101,15 +99,19 @@ impl Store {
     }
 }
 
-/// As many rows go into one statement.
-const CHUNK: usize = 32;
+/// As many rows go into one statement. Their values, 21 of a request, just fit into a list that has grown to 512.
+const CHUNK: usize = 24;
 
-fn insert<R: Row>(rows: &[R], connection: &mut SqliteConnection) -> QueryResult<()> {
-    let (chunks, rest) = rows.as_chunks::<CHUNK>();
-    for chunk in chunks {
-        Insert(chunk).execute(connection)?;
+fn insert<R: Row>(rows: impl Iterator<Item = R>, connection: &mut SqliteConnection) -> QueryResult<()> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    for row in rows {
+        chunk.push(row);
+        if let Ok(whole) = <&[R; CHUNK]>::try_from(chunk.as_slice()) {
+            Insert(whole).execute(connection)?;
+            chunk.clear();
+        }
     }
-    for row in rest {
+    for row in &chunk {
         Insert(std::array::from_ref(row)).execute(connection)?;
     }
     Ok(())

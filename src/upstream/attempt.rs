@@ -1,6 +1,6 @@
 //! One attempt at one upstream, up to the head of its answer.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_http::error::ParseError;
 use awc::error::{ConnectError, SendRequestError};
@@ -112,8 +112,9 @@ pub(super) async fn ask(
         }
     }
     let is_plain = question.method == Method::POST && question.headers.is_empty();
-    let ready = if is_plain { post(target) } else { request(target, question) };
-    http1::ask(&ready, target, question, connect_limit).await
+    let now = Instant::now();
+    let ready = if is_plain { post(target, now) } else { request(target, question, now) };
+    http1::ask(&ready, target, question, connect_limit, now).await
 }
 
 /// What this request has beside, or in place of, the headers of its target.

@@ -122,13 +122,13 @@ fn kept<K: Clone + PartialEq, V: Clone>(all: &mut Kept<K, V>, key: &K, make: imp
 }
 
 /// A POST to this target with no headers of its own, prepared once per thread.
-pub(super) fn post(target: &Target) -> http1::Ready {
-    OPEN.with_borrow_mut(|open| open.at(Instant::now()).post(target))
+pub(super) fn post(target: &Target, now: Instant) -> http1::Ready {
+    OPEN.with_borrow_mut(|open| open.at(now).post(target))
 }
 
 /// Any other request to this target.
-pub(super) fn request(target: &Target, question: &Question<'_>) -> http1::Ready {
-    OPEN.with_borrow_mut(|open| open.at(Instant::now()).request(target, question))
+pub(super) fn request(target: &Target, question: &Question<'_>, now: Instant) -> http1::Ready {
+    OPEN.with_borrow_mut(|open| open.at(now).request(target, question))
 }
 
 impl Open {

@@ -30,11 +30,11 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("diesel_migrations", &["stats"]),
     ("actix", &["actors", "app.rs"]),
     ("dashmap", &["actors"]),
-    ("tokio", &["actors", "upstream", "relay", "http/connections.rs", "app.rs", "cli", "main.rs"]),
+    ("tokio", &["actors", "upstream", "relay", "http/body.rs", "http/connections.rs", "app.rs", "cli", "main.rs"]),
     ("notify", &["cli/reload/watch.rs"]),
     ("actix_web", &["http", "relay", "app.rs", "cli", "main.rs"]),
     ("std::net", &["http", "relay", "upstream", "config/proxies.rs", "stats/rows.rs", "app.rs", "cli", "main.rs"]),
-    ("uuid", &["http", "cli"]),
+    ("uuid", &["canon", "http", "cli"]),
 ];
 
 /// What rooms of pure logic never name: time is an argument there.

@@ -19,7 +19,7 @@ use super::complaints::Complaints;
 /// Rows wait at most this long before they are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 /// As many rows are written in one transaction: a multiple of the rows of one statement.
-const BATCH: usize = 2048;
+const BATCH: usize = 2040;
 /// The pause before the database is opened again after it could not be.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// Damaged files are set aside no more often than this; if they come faster, the disk is to blame.

@@ -12,8 +12,8 @@ const CAPACITY: usize = 4 << 20;
 const PAUSE: Duration = Duration::from_millis(20);
 /// A reader that does not read is not waited for any longer at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What a burst has taken in memory is given back down to this, in bytes.
-const KEPT: usize = 64 << 10;
+/// What a burst has taken in memory is given back down to this, in bytes: the lines of a pause under load.
+const KEPT: usize = 256 << 10;
 
 /// The end of the queue where lines go in. Clones are the same queue.
 #[derive(Clone)]

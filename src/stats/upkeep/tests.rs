@@ -122,7 +122,7 @@ fn a_month_is_told_at_once() {
     let mut batch = Vec::new();
     for number in 0..ROWS {
         let mut row = request(number * 30 * DAY / ROWS, rng.choice(&models).unwrap(), rng.u8(..) > 9);
-        row.request_id = format!("{:032x}", rng.u128(..)).into();
+        row.request_id = rng.u128(..).into();
         row.client_ip = Some([10, 0, rng.u8(..8), rng.u8(..)].into());
         row.provider = Some(format!("provider-{}", rng.u8(..10)).into());
         row.process_time = Duration::from_millis(rng.u64(500..60_000));

@@ -208,7 +208,10 @@ impl Incoming {
 
 /// What is still to be sent of a request.
 struct Upload {
-    segments: VecDeque<Bytes>,
+    /// Of what is left: at the beginning the head, with a body that is small. Empty when nothing is left.
+    first: Bytes,
+    /// What follows, no segment of which is empty.
+    others: VecDeque<Bytes>,
     is_flushed: bool,
     has_failed: bool,
 }
@@ -224,15 +227,13 @@ impl Upload {
             let _ = write!((&mut first).writer(), "content-length: {length}\r\n");
         }
         first.extend_from_slice(b"\r\n");
-        let mut segments = VecDeque::new();
+        let mut others = VecDeque::new();
         if is_small {
             body.iter().for_each(|segment| first.extend_from_slice(segment));
-            segments.push_back(first.freeze());
         } else {
-            segments.push_back(first.freeze());
-            segments.extend(body.iter().filter(|segment| !segment.is_empty()).cloned());
+            others.extend(body.iter().filter(|segment| !segment.is_empty()).cloned());
         }
-        Self { segments, is_flushed: false, has_failed: false }
+        Self { first: first.freeze(), others, is_flushed: false, has_failed: false }
     }
 
     fn is_done(&self) -> bool {
@@ -251,27 +252,35 @@ impl Upload {
     }
 
     fn poll_send(&mut self, connection: &mut Connection, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.segments.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let count = slices.iter_mut().zip(&self.segments).map(|(slice, segment)| *slice = IoSlice::new(segment));
-            let count = count.count();
-            let slices = slices.get(..count).unwrap_or_default();
-            let written = ready!(Pin::new(&mut connection.stream).poll_write_vectored(context, slices))?;
+        let mut stream = Pin::new(&mut connection.stream);
+        while !self.first.is_empty() {
+            let written = match self.others.is_empty() {
+                // For one segment the kernel has less to do.
+                true => stream.as_mut().poll_write(context, &self.first),
+                false => {
+                    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                    let segments = std::iter::once(&self.first).chain(&self.others);
+                    let count = slices.iter_mut().zip(segments).map(|(slice, segment)| *slice = IoSlice::new(segment));
+                    let count = count.count();
+                    stream.as_mut().poll_write_vectored(context, slices.get(..count).unwrap_or_default())
+                }
+            };
+            let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent(written);
         }
-        Pin::new(&mut connection.stream).poll_flush(context)
+        stream.poll_flush(context)
     }
 
     fn sent(&mut self, mut bytes: usize) {
-        while let Some(segment) = self.segments.front_mut().filter(|_| bytes > 0) {
-            let of_this = bytes.min(segment.len());
-            segment.advance(of_this);
+        while bytes > 0 && !self.first.is_empty() {
+            let of_this = bytes.min(self.first.len());
+            self.first.advance(of_this);
             bytes -= of_this;
-            if segment.is_empty() {
-                self.segments.pop_front();
+            if self.first.is_empty() {
+                self.first = self.others.pop_front().unwrap_or_default();
             }
         }
     }

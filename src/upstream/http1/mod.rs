@@ -54,10 +54,10 @@ pub(super) async fn ask(
     target: &Target,
     question: &Question<'_>,
     connect_limit: Duration,
+    now: Instant,
 ) -> Result<Response, Failure> {
-    let started = Instant::now();
-    let is_early = || started.elapsed() < STALE_CONNECTION;
-    if let Some(connection) = host.kept(started) {
+    let is_early = || now.elapsed() < STALE_CONNECTION;
+    if let Some(connection) = host.kept(now) {
         match exchange(connection, host, head, question.body, question.length()).await {
             // Some say so before they close a connection that nobody uses (RFC 9110, section 15.5.9).
             Ok(incoming) if incoming.head.status == StatusCode::REQUEST_TIMEOUT && is_early() => {}

@@ -74,7 +74,7 @@ async fn everything_is_written_before_the_end_also_when_the_file_is_locked_first
 
 fn row() -> RequestRow {
     RequestRow {
-        request_id: uuid(),
+        request_id: fastrand::u128(..).into(),
         endpoint: "POST /v1/chat/completions",
         client_ip: None,
         process_time: Default::default(),
@@ -91,11 +91,6 @@ fn row() -> RequestRow {
         timestamp: SystemTime::now(),
         attempts: Vec::new(),
     }
-}
-
-/// Something unique.
-fn uuid() -> std::sync::Arc<str> {
-    format!("{:032x}", fastrand::u128(..)).into()
 }
 
 /// Changes whenever another connection commits.
@@ -139,7 +134,7 @@ async fn rows_wait_for_a_file_that_cannot_be_opened_and_only_those_without_room_
     (0..ROWS).for_each(|_| gateway.stats.push(row()));
     let dropped = || usize::try_from(gateway.stats.dropped()).unwrap();
     let at_once = dropped();
-    assert!((ROWS - 32_768 - 2048..=ROWS - 32_768).contains(&at_once), "{at_once}");
+    assert!((ROWS - 32_768 - 2040..=ROWS - 32_768).contains(&at_once), "{at_once}");
     assert_eq!(gateway.stats.queued(), ROWS - at_once);
     ask(&gateway, 1).await;
     gateway.all_settled().await;
