@@ -11,7 +11,7 @@ use actix_tls::connect::ConnectInfo;
 use actix_tls::connect::rustls_0_23::TlsConnector;
 use awc::error::ConnectError;
 use awc::http::Uri;
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
@@ -19,13 +19,20 @@ use tokio_util::io::poll_read_buf;
 
 use crate::upstream::client::Connector;
 
-/// There is room for so many bytes when more are read.
-const READ_BYTES: usize = 4 * 1024;
+/// So much is read at once: at first, and while more comes than there was room for.
+const READ_BYTES: (usize, usize) = (4 * 1024, 32 * 1024);
+/// With less room than this, more is made.
+const LITTLE_BYTES: usize = 1024;
+/// Stays free behind what is read: with less than that, the decoder of actix-http sets 32 KiB aside with each piece of a
+/// body, which for a slow stream are as good as lost.
+const UNTOUCHED_BYTES: usize = 2 * 1024;
 
 /// A connection for one request at a time.
 pub(super) struct Connection {
     pub stream: Box<dyn Stream>,
     pub opened: Instant,
+    /// What is read at once, in bytes: twice what came the last time.
+    reads: usize,
 }
 
 /// What bytes come and go through.
@@ -33,6 +40,10 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 impl Connection {
+    pub fn over(stream: Box<dyn Stream>, opened: Instant) -> Self {
+        Self { stream, opened, reads: READ_BYTES.0 }
+    }
+
     /// Opens one to the host of `uri`; `limit` is for TCP, and once more for TLS.
     ///
     /// # Errors
@@ -52,7 +63,7 @@ impl Connection {
         } else {
             Box::new(connection.into_parts().0)
         };
-        Ok(Self { stream, opened: Instant::now() })
+        Ok(Self::over(stream, Instant::now()))
     }
 
     /// Whether nothing has come while nobody asked: neither an end nor a word.
@@ -64,10 +75,15 @@ impl Connection {
 
     /// Reads what there is; how many bytes, none at the end.
     pub fn poll_read(&mut self, buffer: &mut BytesMut, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if buffer.capacity() == buffer.len() {
-            buffer.reserve(READ_BYTES);
+        let room = |buffer: &BytesMut| (buffer.capacity() - buffer.len()).saturating_sub(UNTOUCHED_BYTES);
+        if room(buffer) < LITTLE_BYTES {
+            buffer.reserve(self.reads + UNTOUCHED_BYTES);
         }
-        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), context, buffer));
+        let mut limited = buffer.limit(room(buffer));
+        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut limited));
+        if let Ok(read) = read {
+            self.reads = read.saturating_mul(2).clamp(READ_BYTES.0, READ_BYTES.1);
+        }
         Poll::Ready(read)
     }
 }

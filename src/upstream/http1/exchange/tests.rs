@@ -30,7 +30,7 @@ fn in_system(test: impl AsyncFnOnce(Rc<Host>)) {
 }
 
 fn over(stream: impl Stream + 'static) -> Connection {
-    Connection { stream: Box::new(stream), opened: Instant::now() }
+    Connection::over(Box::new(stream), Instant::now())
 }
 
 async fn ask(connection: Connection, host: &Rc<Host>, body: &[Bytes]) -> Result<Incoming, Lost> {
@@ -86,6 +86,32 @@ fn a_request_goes_out_as_it_is_however_little_is_taken_at_a_time() {
             assert_eq!((text.ok().as_deref(), seen == expected), (Some("hello"), true), "{} bytes", whole.len());
             assert!(keeps_a_connection(&host));
         }
+    });
+}
+
+#[test]
+fn a_slow_stream_takes_little_memory_and_a_fast_one_is_read_in_large_pieces() {
+    in_system(async |host| {
+        let (here, mut there) = duplex(64 * 1024);
+        there.write_all(CHUNKED.as_bytes()).await.unwrap();
+        let mut incoming = ask(over(here), &host, &[]).await.ok().unwrap();
+        let mut held = VecDeque::new();
+        for _ in 0..200 {
+            there.write_all(format!("64\r\n{}\r\n", "x".repeat(100)).as_bytes()).await.unwrap();
+            let piece = timeout(PATIENCE, poll_fn(|context| incoming.poll_piece(context))).await.expect("a piece");
+            held.push_back(piece.unwrap().ok().unwrap());
+            if held.len() > 10 {
+                held.pop_front();
+            }
+            assert!(incoming.rest.as_ref().unwrap().buffer.capacity() <= 8 * 1024);
+        }
+        there.write_all(format!("10000\r\n{}", "y".repeat(60_000)).as_bytes()).await.unwrap();
+        let mut lengths = Vec::new();
+        while lengths.iter().sum::<usize>() < 60_000 {
+            let piece = timeout(PATIENCE, poll_fn(|context| incoming.poll_piece(context))).await.expect("a piece");
+            lengths.push(piece.unwrap().ok().unwrap().len());
+        }
+        assert!(lengths.len() <= 6, "{lengths:?}");
     });
 }
 
