@@ -2,6 +2,7 @@
 //! its own.
 
 mod complaints;
+mod waiting;
 mod writer;
 
 use std::ops::Deref;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::{Addr, ArbiterHandle, Supervisor};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::config::StatsSettings;
@@ -19,25 +20,23 @@ use crate::stats::RequestRow;
 
 use super::control::Control;
 use super::messages::Crash;
+use waiting::Waiting;
 use writer::Flush;
 pub use writer::StatsActor;
 
-/// As many rows can wait while the database is locked; further ones are dropped and counted. Half a
-/// minute of 1,000 requests a second.
-const CAPACITY: usize = 32_768;
-/// As much text can wait with them, in bytes: prompts that are kept whole may be long.
+/// As much text can wait with rows, in bytes: prompts that are kept whole may be long.
 const TEXT_CAPACITY: usize = 128 << 20;
 
 /// How often whoever waits for rows that are yet to come looks whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// The workers' end of the queue. Never waits and wakes nobody: the writer comes to look. Shared by
+/// The workers' end of the queue. Waits for no writing and wakes nobody: the writer comes to look. Shared by
 /// all clones, as each account has one.
 #[derive(Clone)]
 pub struct StatsQueue(Option<Arc<Line>>);
 
 struct Line {
-    rows: mpsc::Sender<RequestRow>,
+    waiting: Arc<Waiting>,
     counts: Arc<Counts>,
     writer: Addr<StatsActor>,
     control: Arc<Control>,
@@ -57,9 +56,8 @@ struct Counts {
 }
 
 impl Counts {
-    /// Takes a row into account, if there is room for its text.
-    fn enter(&self, row: &RequestRow) -> bool {
-        let bytes = text_bytes(row);
+    /// Takes a row into account, if there is room for its text of so many bytes.
+    fn enter(&self, bytes: usize) -> bool {
         if self.text_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > TEXT_CAPACITY {
             self.text_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return false;
@@ -68,9 +66,10 @@ impl Counts {
         true
     }
 
-    fn leave(&self, rows: &[RequestRow]) {
-        self.text_bytes.fetch_sub(rows.iter().map(text_bytes).sum(), Ordering::Relaxed);
-        self.queued.fetch_sub(rows.len(), Ordering::Relaxed);
+    /// So many rows wait no longer, and their text.
+    fn leave(&self, rows: usize, bytes: usize) {
+        self.text_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.queued.fetch_sub(rows, Ordering::Relaxed);
     }
 
     fn drop_rows(&self, rows: usize) {
@@ -90,11 +89,10 @@ impl StatsQueue {
 
     /// Starts the writer of this file on its arbiter.
     pub fn start(path: PathBuf, control: Arc<Control>, arbiter: &ArbiterHandle) -> Self {
-        let (rows, waiting) = mpsc::channel(CAPACITY);
-        let counts = Arc::<Counts>::default();
-        let (its_counts, its_control) = (Arc::clone(&counts), Arc::clone(&control));
-        let writer = Supervisor::start_in_arbiter(arbiter, |_| StatsActor::new(path, waiting, its_counts, its_control));
-        Self(Some(Arc::new(Line { rows, counts, writer, control })))
+        let (waiting, counts) = (Arc::<Waiting>::default(), Arc::<Counts>::default());
+        let actor = StatsActor::new(path, Arc::clone(&waiting), Arc::clone(&counts), Arc::clone(&control));
+        let writer = Supervisor::start_in_arbiter(arbiter, |_| actor);
+        Self(Some(Arc::new(Line { waiting, counts, writer, control })))
     }
 
     /// What is to be kept; `None` when statistics are switched off.
@@ -125,12 +123,13 @@ impl StatsQueue {
 
     /// Hands over a row; drops and counts it when the queue is full.
     pub fn push(&self, row: RequestRow) {
-        let Some(Line { rows, counts, .. }) = self.0.as_deref() else { return };
-        if !counts.enter(&row) {
+        let Some(Line { waiting, counts, .. }) = self.0.as_deref() else { return };
+        let bytes = text_bytes(&row);
+        if !counts.enter(bytes) {
             return counts.drop_rows(1);
         }
-        if let Err(mpsc::error::TrySendError::Full(row) | mpsc::error::TrySendError::Closed(row)) = rows.try_send(row) {
-            counts.leave(std::slice::from_ref(&row));
+        if !waiting.push(row) {
+            counts.leave(1, bytes);
             counts.drop_rows(1);
         }
     }

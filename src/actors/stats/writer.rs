@@ -7,19 +7,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::stats::{Credit, PORTION, Progress, RequestRow, Store, StoreError, Trouble, WallClock, set_aside};
 
 use super::super::control::Control;
 use super::super::messages::Crash;
-use super::Counts;
 use super::complaints::Complaints;
+use super::waiting::Waiting;
+use super::{Counts, text_bytes};
 
 /// Rows wait at most this long before they are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
-/// As many rows are written in one transaction: a multiple of the rows of one statement.
-const BATCH: usize = 2040;
 /// The pause before the database is opened again after it could not be.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// Damaged files are set aside no more often than this; if they come faster, the disk is to blame.
@@ -40,7 +39,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Takes rows from the queue every 250 ms and writes them in batches.
 pub struct StatsActor {
     path: PathBuf,
-    waiting: mpsc::Receiver<RequestRow>,
+    waiting: Arc<Waiting>,
     counts: Arc<Counts>,
     control: Arc<Control>,
     store: Option<Store>,
@@ -75,12 +74,7 @@ enum Upkeep {
 }
 
 impl StatsActor {
-    pub(super) fn new(
-        path: PathBuf,
-        waiting: mpsc::Receiver<RequestRow>,
-        counts: Arc<Counts>,
-        control: Arc<Control>,
-    ) -> Self {
+    pub(super) fn new(path: PathBuf, waiting: Arc<Waiting>, counts: Arc<Counts>, control: Arc<Control>) -> Self {
         Self {
             path,
             waiting,
@@ -113,28 +107,18 @@ impl StatsActor {
         Ok(())
     }
 
-    fn fill_batch(&mut self) {
-        while self.batch.len() < BATCH
-            && let Ok(row) = self.waiting.try_recv()
-        {
-            self.batch.push(row);
-        }
-    }
-
     /// Writes everything that waits now; whether there is a database to write it to.
     fn write_waiting(&mut self, now: Instant) -> Result<bool, StoreError> {
         self.open(now)?;
         loop {
-            self.fill_batch();
-            let Some(store) = &mut self.store else { return Ok(false) };
-            if self.batch.is_empty() {
-                return Ok(true);
-            }
-            store.write(&self.batch)?;
-            let is_last = self.batch.len() < BATCH;
-            self.clear_batch();
-            // What came meanwhile waits for the next time: one row costs as many pages as a hundred, and under load
+            // What comes meanwhile waits for the next time: one row costs as many pages as a hundred, and under load
             // there would always be one more.
+            let is_last = self.batch.is_empty() && self.waiting.take(&mut self.batch);
+            let Some(store) = &mut self.store else { return Ok(false) };
+            if !self.batch.is_empty() {
+                store.write(&self.batch)?;
+                self.clear_batch();
+            }
             if is_last {
                 return Ok(true);
             }
@@ -142,7 +126,7 @@ impl StatsActor {
     }
 
     fn clear_batch(&mut self) {
-        self.counts.leave(&self.batch);
+        self.counts.leave(self.batch.len(), self.batch.iter().map(text_bytes).sum());
         self.batch.clear();
     }
 
@@ -162,7 +146,7 @@ impl StatsActor {
                 self.store = None;
                 while !self.batch.is_empty() {
                     self.drop_batch();
-                    self.fill_batch();
+                    self.waiting.take(&mut self.batch);
                 }
             }
             Trouble::Damaged => {
