@@ -7,6 +7,7 @@ mod prompt_chars;
 mod request;
 mod skim;
 mod stream;
+mod user_text;
 mod walk;
 
 pub use request::{ChatRequest, Demands};

@@ -12,7 +12,8 @@ use crate::dialect::json::{Edit, edited, invalid, json_string};
 use super::ChatStream;
 use super::last_text::last_text;
 use super::prompt_chars::prompt_chars;
-use super::walk::{Places, user_text, walk};
+use super::user_text::user_text;
+use super::walk::{Places, walk};
 
 /// A chat request as the client sent it, with what the gateway needs to know of it.
 pub struct ChatRequest {

@@ -2,10 +2,7 @@
 //! where it stands.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
-
-use serde::de::{SeqAccess, Visitor};
 
 use crate::canon::Failure;
 use crate::dialect::json::{Fields, MAX_MODEL_BYTES, invalid, malformed};
@@ -92,62 +89,6 @@ fn line_and_column(body: &str, position: usize) -> String {
     let lines = memchr::memchr_iter(b'\n', read).count() + 1;
     let column = memchr::memrchr(b'\n', read).map_or(position, |newline| position - newline - 1);
     format!("line {lines} column {column}")
-}
-
-/// The text of a message's content: the string, or the last text part; its first `chars`
-/// characters.
-pub fn user_text(message: &str, chars: usize) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow)]
-        content: Content<'a>,
-    }
-    let text = serde_json::from_str::<Message<'_>>(message).ok()?.content.0?;
-    let end = if text.len() <= chars { None } else { text.char_indices().nth(chars).map(|(at, _)| at) };
-    Some(match end {
-        Some(end) => text.get(..end)?.to_owned(),
-        None => text.into_owned(),
-    })
-}
-
-/// What a message says: a text, or parts of which the last one that is text counts.
-struct Content<'a>(Option<Cow<'a, str>>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for Content<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(TextOrParts).map(Content)
-    }
-}
-
-struct TextOrParts;
-
-impl<'de> Visitor<'de> for TextOrParts {
-    type Value = Option<Cow<'de, str>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or a list of parts")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut parts: S) -> Result<Self::Value, S::Error> {
-        #[derive(serde::Deserialize)]
-        struct Part<'a> {
-            #[serde(borrow)]
-            text: Option<Cow<'a, str>>,
-        }
-        let mut last = None;
-        while let Some(part) = parts.next_element::<Part<'de>>()? {
-            last = part.text.or(last);
-        }
-        Ok(last)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
