@@ -45,8 +45,8 @@ pub struct StatsActor {
     store: Option<Store>,
     /// Not before this is the database opened again.
     opens_at: Option<Instant>,
-    /// The last trouble was a lock.
-    is_locked: bool,
+    /// The last trouble was one behind which the next rows may be written.
+    may_pass: bool,
     /// Taken from the queue, not yet written.
     batch: Vec<RequestRow>,
     /// Who waits for everything to be written, and until when.
@@ -82,7 +82,7 @@ impl StatsActor {
             control,
             store: None,
             opens_at: None,
-            is_locked: false,
+            may_pass: false,
             batch: Vec::new(),
             flushers: Vec::new(),
             complaints: Complaints::default(),
@@ -101,8 +101,10 @@ impl StatsActor {
             self.store = None;
         }
         if self.store.is_none() && self.opens_at.is_none_or(|at| at <= now) {
-            self.opens_at = Some(now + REOPEN_PAUSE);
-            self.store = Some(Store::open(&self.path)?);
+            let opened = Store::open(&self.path);
+            // Where the file is locked, opening it has taken as long as the pause.
+            self.opens_at = Some(Instant::now() + REOPEN_PAUSE);
+            self.store = Some(opened?);
         }
         Ok(())
     }
@@ -139,7 +141,7 @@ impl StatsActor {
     /// written some time stay, and the queue behind them bounds the memory.
     fn suffer(&mut self, error: &StoreError, now: Instant) -> bool {
         let trouble = error.trouble();
-        self.is_locked = trouble == Trouble::Locked;
+        self.may_pass = matches!(trouble, Trouble::Locked | Trouble::Refused);
         match trouble {
             Trouble::Locked => {}
             Trouble::NoRoom => {
@@ -157,7 +159,7 @@ impl StatsActor {
             }
             Trouble::Unusable => self.store = None,
             Trouble::Refused => {
-                self.store = None;
+                (self.store, self.opens_at) = (None, None);
                 self.drop_batch();
             }
         }
@@ -185,7 +187,7 @@ impl StatsActor {
         let now = Instant::now();
         match catch_unwind(AssertUnwindSafe(|| self.write_waiting(now))) {
             Ok(Ok(true)) => {
-                self.is_locked = false;
+                self.may_pass = false;
                 if let Some(news) = self.complaints.none(self.counts.dropped.load(Ordering::Relaxed), now) {
                     log::warn!("{news}");
                 }
@@ -205,21 +207,21 @@ impl StatsActor {
     fn restart(&mut self, context: &mut Context<Self>) {
         log::error!("the statistics writer panicked and is restarted");
         self.drop_batch();
-        self.store = None;
+        (self.store, self.may_pass) = (None, true);
         context.stop();
     }
 
     fn answer_flushers(&mut self) {
         let now = Instant::now();
-        let is_waiting = self.is_locked && !self.batch.is_empty();
+        let queued = self.counts.queued.load(Ordering::Relaxed);
+        let is_waiting = self.may_pass && queued > 0;
         for (until, done) in std::mem::take(&mut self.flushers) {
             if is_waiting && now < until {
                 self.flushers.push((until, done));
                 continue;
             }
             if is_waiting {
-                let queued = self.counts.queued.load(Ordering::Relaxed);
-                log::error!("statistics are still locked, rows that are not written: {queued}");
+                log::error!("statistics still cannot be written, rows that are not: {queued}");
             }
             // Nobody may be waiting any more.
             let _ = done.send(());

@@ -19,7 +19,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::upstream::client::Connector;
 
-/// So much is read at once: at first, and while more comes than there was room for.
+/// There is to be room for so much: at first, and while more comes than there was room for.
 const READ_BYTES: (usize, usize) = (4 * 1024, 32 * 1024);
 /// With less room than this, more is made.
 const LITTLE_BYTES: usize = 1024;
@@ -79,10 +79,12 @@ impl Connection {
         if room(buffer) < LITTLE_BYTES {
             buffer.reserve(self.reads + UNTOUCHED_BYTES);
         }
-        let mut limited = buffer.limit(room(buffer));
-        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut limited));
+        let room = room(buffer);
+        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut buffer.limit(room)));
         if let Ok(read) = read {
-            self.reads = read.saturating_mul(2).clamp(READ_BYTES.0, READ_BYTES.1);
+            // What fills its room does not say how much there is.
+            let came = if read < room { read } else { read.max(self.reads / 2) };
+            self.reads = came.saturating_mul(2).clamp(READ_BYTES.0, READ_BYTES.1);
         }
         Poll::Ready(read)
     }
